@@ -1,0 +1,1 @@
+//! Harness: the service in-process on port 0, clients and sinks.

@@ -1,0 +1,1 @@
+//! Spans to traces: synchronous, clock passed in.

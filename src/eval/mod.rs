@@ -1,0 +1,1 @@
+//! Fidelity, utility, privacy: the measures of how good synthetic traces are.

@@ -1,0 +1,1 @@
+//! Exporters: otlp_grpc, otlp_http, file, debug.

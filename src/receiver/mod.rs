@@ -1,0 +1,1 @@
+//! Receivers: otlp over gRPC and HTTP, otlpjsonfile.

@@ -1,0 +1,1 @@
+//! The whole document; building components; start and drain order.
