@@ -1,7 +1,16 @@
 //! Traces to what the model sees and back: interner, vocabulary, skeletons, times.
+//!
+//! The way of an observed trace: [`Vocabulary::observe`] counts its labels, [`Vocabulary::tokens`]
+//! names them, `encode` turns names and times into a [`crate::model::Example`]. The way back:
+//! `decode` turns an example into a [`Sampled`], which the synthesizer writes.
 
 mod interner;
 mod sampled;
+mod skeleton;
+pub mod timing;
+mod vocabulary;
 
 pub use interner::Interner;
 pub use sampled::{Sampled, SampledSpan, Token};
+pub use skeleton::{Place, Skeleton};
+pub use vocabulary::{BelowFloor, Vocabulary, Word, Words};

@@ -8,8 +8,9 @@ pub struct TimeCode {
     pub mode: u8,
     /// Quantile bin of the distance.
     pub bin: u8,
-    /// Position inside the bin, in [0, 1).
-    pub within: f32,
+    /// Position inside the bin, in [0, 1). Double precision, so that a bin and a position give
+    /// back a time to the nanosecond.
+    pub within: f64,
 }
 
 /// One trace. Every vector has one entry per span, in depth-first pre-order, siblings by start.
