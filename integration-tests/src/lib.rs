@@ -1,1 +1,14 @@
-//! Harness: the service in-process on port 0, clients and sinks.
+//! Harness: the program as a process, backends and clients on free ports of this machine.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a harness reads clocks and the environment as a user's shell does"
+)]
+
+pub mod process;
+pub mod sdk;
+pub mod sink;
+
+pub use process::{Running, free_port};
+pub use sdk::Sdk;
+pub use sink::Sink;

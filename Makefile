@@ -1,0 +1,70 @@
+# `make` prints what can be made.
+.DEFAULT_GOAL := help
+SHELL := bash
+SDKS := .sdks
+PYTHON ?= python3
+SECONDS_OF_DEMO ?=
+
+.PHONY: help build release demo test unit integration sdks lint fmt layers validate doc ci bench peers fixtures clean
+
+help: ## print this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build the program for debugging (target/debug/doppelspan)
+	cargo build
+
+release: ## build the program for use (target/release/doppelspan)
+	cargo build --release
+
+demo: ## build, drive live traffic through it, and serve a page that shows it learn (Ctrl-C ends it)
+	cargo run --release --quiet -- demo $(if $(SECONDS_OF_DEMO),--seconds $(SECONDS_OF_DEMO))
+
+test: sdks ## run every test: unit, property, integration with the real SDKs
+	cargo test --workspace
+
+unit: ## run the tests that need no socket
+	cargo test --lib
+
+integration: sdks ## run the tests that drive the service from outside
+	cargo test -p integration-tests
+
+sdks: $(SDKS)/python/.done $(SDKS)/javascript/.done ## fetch the Python and JavaScript SDKs into an ignored folder
+
+$(SDKS)/python/.done: integration-tests/sdk/python/requirements.txt
+	@mkdir -p $(SDKS)
+	@if command -v $(PYTHON) >/dev/null; then \
+	  echo "fetching the Python SDK into $(SDKS)/python"; \
+	  $(PYTHON) -m venv $(SDKS)/python && $(SDKS)/python/bin/pip install --quiet --requirement $< && touch $@; \
+	else echo "no $(PYTHON): the tests that need the Python SDK will say that they were skipped"; fi
+
+$(SDKS)/javascript/.done: integration-tests/sdk/javascript/package.json
+	@mkdir -p $(SDKS)/javascript
+	@if command -v npm >/dev/null; then \
+	  echo "fetching the JavaScript SDK into $(SDKS)/javascript"; \
+	  cp integration-tests/sdk/javascript/package.json $(SDKS)/javascript/ \
+	  && (cd $(SDKS)/javascript && npm install --no-audit --no-fund --silent --no-package-lock) && touch $@; \
+	else echo "no npm: the tests that need the JavaScript SDK will say that they were skipped"; fi
+
+fmt: ## rewrite the sources in the one format
+	cargo fmt --all
+
+lint: ## format, clippy with warnings denied
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+layers: ## check that imports run in one direction
+	cargo test -p integration-tests --test layers
+
+validate: build ## check every example pipeline
+	@set -e; for file in pipelines/*.yaml; do echo "validate $$file"; target/debug/doppelspan validate --config $$file; done
+
+doc: ## build the documentation with warnings denied
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+
+bench: release ## print the benchmarks, beside the peers that are there (see `make peers`)
+	cargo bench -p integration-tests
+
+clean: ## remove everything that was built or fetched
+	rm -rf target $(SDKS) .peers
+
+ci: lint test validate doc ## everything that must be green before main moves

@@ -1,0 +1,81 @@
+//! The real SDKs of other languages, fetched by `make sdks` into an ignored folder.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use crate::process::root;
+
+/// A language whose SDK sends traces.
+#[derive(Debug, Clone, Copy)]
+pub enum Sdk {
+    /// opentelemetry-sdk from PyPI.
+    Python,
+    /// @opentelemetry/sdk-trace-node from npm.
+    JavaScript,
+}
+
+impl Sdk {
+    /// The interpreter, or none with a line that says what is skipped. With `CI=true` its
+    /// absence is a failure.
+    pub fn interpreter(self) -> anyhow::Result<Option<PathBuf>> {
+        let fetched = root().join(".sdks");
+        let (there, program) = match self {
+            Self::Python => {
+                let python = fetched.join("python/bin/python");
+                (fetched.join("python/.done").exists(), python)
+            }
+            Self::JavaScript => (fetched.join("javascript/.done").exists(), "node".into()),
+        };
+        if there {
+            return Ok(Some(program));
+        }
+        let ci = std::env::var_os("CI").is_some_and(|value| value == "true");
+        anyhow::ensure!(!ci, "the {self:?} SDK is missing: run `make sdks`");
+        eprintln!("skipped: the {self:?} SDK is missing (run `make sdks`)");
+        Ok(None)
+    }
+
+    /// Sends traces and gives the ids that the SDK made: (trace, span, parent or `-`).
+    pub async fn send(
+        self,
+        protocol: &str,
+        endpoint: &str,
+        traces: usize,
+    ) -> anyhow::Result<Option<BTreeSet<(String, String, String)>>> {
+        let Some(interpreter) = self.interpreter()? else {
+            return Ok(None);
+        };
+        let scripts = root().join("integration-tests/sdk");
+        let script = match self {
+            Self::Python => scripts.join("python/send.py"),
+            Self::JavaScript => {
+                // Node looks for packages beside the script, so the script goes to them.
+                let beside = root().join(".sdks/javascript/send.mjs");
+                std::fs::copy(scripts.join("javascript/send.mjs"), &beside)?;
+                beside
+            }
+        };
+        let mut command = Command::new(interpreter);
+        command
+            .arg(script)
+            .args([protocol, endpoint, &traces.to_string()])
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        let output = tokio::time::timeout(Duration::from_secs(120), command.output()).await??;
+        anyhow::ensure!(
+            output.status.success(),
+            "{self:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let text = String::from_utf8(output.stdout)?;
+        let ids = text.lines().filter_map(|line| {
+            let mut words = line.split(' ').map(str::to_owned);
+            Some((words.next()?, words.next()?, words.next()?))
+        });
+        Ok(Some(ids.collect()))
+    }
+}
