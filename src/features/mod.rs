@@ -10,7 +10,7 @@ mod skeleton;
 pub mod timing;
 mod vocabulary;
 
-pub use interner::Interner;
+pub use interner::{Interner, InternerCounts, InternerSettings};
 pub use sampled::{Sampled, SampledSpan, Token};
 pub use skeleton::{Place, Skeleton};
 pub use vocabulary::{BelowFloor, Vocabulary, Word, Words};
