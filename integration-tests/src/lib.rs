@@ -5,10 +5,13 @@
     reason = "a harness reads clocks and the environment as a user's shell does"
 )]
 
+pub mod document;
 pub mod process;
 pub mod sdk;
 pub mod sink;
+pub mod traffic;
 
+pub use document::{Document, Shape};
 pub use process::{Running, free_port};
 pub use sdk::Sdk;
 pub use sink::Sink;

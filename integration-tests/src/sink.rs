@@ -118,6 +118,24 @@ impl Sink {
         }
     }
 
+    /// Waits until at least `count` spans of synthetic traces came in.
+    pub async fn wait_for_synthetic(&self, count: usize, patience: Duration) -> anyhow::Result<()> {
+        let mut spans = self.spans.clone();
+        let enough = async {
+            while self.spans(true).len() < count {
+                spans.changed().await?;
+            }
+            anyhow::Ok(())
+        };
+        match tokio::time::timeout(patience, enough).await {
+            Ok(answer) => answer,
+            Err(_) => anyhow::bail!(
+                "{} synthetic spans came in {patience:?}, waited for {count}",
+                self.spans(true).len()
+            ),
+        }
+    }
+
     /// Spans so far.
     pub fn span_count(&self) -> usize {
         *self.spans.borrow()
