@@ -1,1 +1,8 @@
-//! The synthesizer connector: exporter of the observed pipeline, receiver of the synthetic one.
+//! The synthesizer connector: an exporter of the observed pipeline, a receiver of the synthetic one.
+
+mod board;
+
+pub use board::{
+    Board, BoardSnapshot, DURATION_BINS, ShownEdge, ShownOperation, ShownSide, ShownSpan,
+    ShownTrace, Side,
+};

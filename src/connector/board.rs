@@ -1,0 +1,470 @@
+//! What the page shows: a bounded, sampled picture of both pipelines.
+//!
+//! Threads that carry traces offer them and never wait: where the board is busy, or has taken
+//! enough within the second, the trace is only counted.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::features::{Interner, Sampled, Word};
+use crate::learner::Status;
+use crate::trace::{SpanKind, StatusCode, Trace};
+
+/// Traces kept of each side.
+const RECENT: usize = 40;
+/// Spans of a kept trace at most; larger traces are counted and not kept.
+const LARGEST: usize = 2_000;
+/// Traces looked at per second and side.
+const PER_SECOND: u32 = 100;
+/// Distinct operations, and edges, of each side at most.
+const ROWS: usize = 1_024;
+/// Calls of one operation after which its older half counts half.
+const FADE: u64 = 4_000;
+/// Bins of a duration histogram: four per decade from 1 us to 1,000 s.
+pub const DURATION_BINS: usize = 36;
+
+/// A trace with its texts, to be drawn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ShownTrace {
+    /// Spans in depth-first pre-order, root first.
+    pub spans: Vec<ShownSpan>,
+    /// (from, to) positions of links.
+    pub links: Vec<(u32, u32)>,
+}
+
+/// A span of a [`ShownTrace`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ShownSpan {
+    /// Position of the parent; none for the root.
+    pub parent: Option<u32>,
+    /// `service.name`.
+    pub service: Arc<str>,
+    /// Span name.
+    pub operation: Arc<str>,
+    /// `internal`, `server`, `client`, `producer`, `consumer` or `unspecified`.
+    pub kind: &'static str,
+    /// Whether its status is error.
+    pub error: bool,
+    /// Nanoseconds after the root's start.
+    pub start_ns: i64,
+    /// Nanoseconds.
+    pub duration_ns: u64,
+}
+
+/// Calls and durations of one operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ShownOperation {
+    /// `service.name`.
+    pub service: Arc<str>,
+    /// Span name.
+    pub operation: Arc<str>,
+    /// Spans seen among the sampled traces, older ones counting less.
+    pub calls: u64,
+    /// Of them, with an error.
+    pub errors: u64,
+    /// How many of them lie in each of [`DURATION_BINS`] bins, four per decade from 1 us.
+    pub durations: Vec<u64>,
+}
+
+/// Calls from one service to another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ShownEdge {
+    /// The caller's `service.name`.
+    pub from: Arc<str>,
+    /// The callee's `service.name`; the same for calls inside one service.
+    pub to: Arc<str>,
+    /// Parent-child pairs among the sampled traces, older ones counting less.
+    pub calls: u64,
+}
+
+/// One side of the page.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct ShownSide {
+    /// Whole traces since the start.
+    pub traces: u64,
+    /// Their spans.
+    pub spans: u64,
+    /// Whole traces per second, lately.
+    pub traces_per_second: f64,
+    /// Spans per second, lately.
+    pub spans_per_second: f64,
+    /// Recent traces, newest first.
+    pub recent: Vec<ShownTrace>,
+    /// Operations, by service and name.
+    pub operations: Vec<ShownOperation>,
+    /// The service graph.
+    pub edges: Vec<ShownEdge>,
+}
+
+/// All that the page shows of one synthesizer.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct BoardSnapshot {
+    /// What came in.
+    pub observed: ShownSide,
+    /// What went out.
+    pub synthetic: ShownSide,
+    /// The state of learning.
+    pub learner: Status,
+    /// Traces being assembled.
+    pub open_traces: u64,
+    /// Share of the observed traces that the tap admits at present.
+    pub admitted: f64,
+}
+
+/// Shared by the threads of a synthesizer, which offer, and the page, which reads.
+#[derive(Debug, Default)]
+pub struct Board {
+    /// What came in.
+    pub observed: Side,
+    /// What went out.
+    pub synthetic: Side,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    learner: Status,
+    open_traces: u64,
+    admitted: f64,
+}
+
+/// What is known of one side.
+#[derive(Debug, Default)]
+pub struct Side {
+    traces: AtomicU64,
+    spans: AtomicU64,
+    sample: Mutex<Sample>,
+}
+
+#[derive(Debug, Default)]
+struct Sample {
+    second: u64,
+    taken: u32,
+    recent: VecDeque<ShownTrace>,
+    operations: BTreeMap<(Arc<str>, Arc<str>), Calls>,
+    edges: BTreeMap<(Arc<str>, Arc<str>), u64>,
+    rate: Rate,
+}
+
+#[derive(Debug, Clone)]
+struct Calls {
+    calls: u64,
+    errors: u64,
+    durations: [u64; DURATION_BINS],
+}
+
+#[derive(Debug, Default)]
+struct Rate {
+    at: Duration,
+    traces: u64,
+    spans: u64,
+    per_second: Option<(f64, f64)>,
+}
+
+impl Board {
+    /// The present picture. Costs a copy of what is shown; nobody waits for it longer than that.
+    pub fn snapshot(&self) -> BoardSnapshot {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (learner, open_traces, admitted) =
+            (state.learner.clone(), state.open_traces, state.admitted);
+        drop(state);
+        BoardSnapshot {
+            observed: self.observed.snapshot(),
+            synthetic: self.synthetic.snapshot(),
+            learner,
+            open_traces,
+            admitted,
+        }
+    }
+
+    /// The state of learning as last told, without the rest.
+    pub fn learner(&self) -> Status {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.learner.clone()
+    }
+
+    /// Takes the learner's newest word.
+    pub fn tell_learner(&self, status: Status) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.learner = status;
+    }
+
+    /// Takes the assembler's newest word.
+    pub fn tell_assembler(&self, open_traces: u64, admitted: f64) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        (state.open_traces, state.admitted) = (open_traces, admitted);
+    }
+
+    /// Works out the rates; to be called about once a second.
+    pub fn tick(&self, now: Duration) {
+        self.observed.tick(now);
+        self.synthetic.tick(now);
+    }
+}
+
+impl Side {
+    /// Whole traces since the start.
+    pub fn traces(&self) -> u64 {
+        self.traces.load(Ordering::Relaxed)
+    }
+
+    /// Counts a trace and, where the board has time for it, takes it into the picture.
+    pub fn offer(&self, now: Duration, spans: usize, show: impl FnOnce() -> ShownTrace) {
+        self.traces.fetch_add(1, Ordering::Relaxed);
+        self.spans.fetch_add(spans as u64, Ordering::Relaxed);
+        if spans > LARGEST {
+            return;
+        }
+        let mut sample = match self.sample.try_lock() {
+            Ok(sample) => sample,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        if sample.second != now.as_secs() {
+            (sample.second, sample.taken) = (now.as_secs(), 0);
+        }
+        if sample.taken < PER_SECOND {
+            sample.taken += 1;
+            sample.take(show());
+        }
+    }
+
+    fn snapshot(&self) -> ShownSide {
+        let sample = self.sample.lock().unwrap_or_else(PoisonError::into_inner);
+        let (traces_per_second, spans_per_second) = sample.rate.per_second.unwrap_or_default();
+        ShownSide {
+            traces: self.traces.load(Ordering::Relaxed),
+            spans: self.spans.load(Ordering::Relaxed),
+            traces_per_second,
+            spans_per_second,
+            recent: sample.recent.iter().cloned().collect(),
+            operations: sample
+                .operations
+                .iter()
+                .map(|((service, operation), calls)| ShownOperation {
+                    service: service.clone(),
+                    operation: operation.clone(),
+                    calls: calls.calls,
+                    errors: calls.errors,
+                    durations: calls.durations.to_vec(),
+                })
+                .collect(),
+            edges: sample
+                .edges
+                .iter()
+                .map(|((from, to), &calls)| ShownEdge {
+                    from: from.clone(),
+                    to: to.clone(),
+                    calls,
+                })
+                .collect(),
+        }
+    }
+
+    fn tick(&self, now: Duration) {
+        let (traces, spans) = (self.traces(), self.spans.load(Ordering::Relaxed));
+        let mut sample = self.sample.lock().unwrap_or_else(PoisonError::into_inner);
+        let rate = &mut sample.rate;
+        let passed = now.saturating_sub(rate.at).as_secs_f64();
+        if passed <= 0.0 {
+            return;
+        }
+        let per_second = |new: u64, old: u64| new.saturating_sub(old) as f64 / passed;
+        let (new_traces, new_spans) = (
+            per_second(traces, rate.traces),
+            per_second(spans, rate.spans),
+        );
+        let keep = (-passed / 5.0).exp();
+        let (old_traces, old_spans) = rate.per_second.unwrap_or((new_traces, new_spans));
+        *rate = Rate {
+            at: now,
+            traces,
+            spans,
+            per_second: Some((
+                new_traces + (old_traces - new_traces) * keep,
+                new_spans + (old_spans - new_spans) * keep,
+            )),
+        };
+    }
+}
+
+impl Sample {
+    fn take(&mut self, trace: ShownTrace) {
+        for span in &trace.spans {
+            let key = (span.service.clone(), span.operation.clone());
+            if self.operations.len() < ROWS || self.operations.contains_key(&key) {
+                self.operations.entry(key).or_default().add(span);
+            }
+            let parent = span.parent.and_then(|at| trace.spans.get(at as usize));
+            if let Some(parent) = parent {
+                let key = (parent.service.clone(), span.service.clone());
+                if self.edges.len() < ROWS || self.edges.contains_key(&key) {
+                    *self.edges.entry(key).or_default() += 1;
+                }
+            }
+        }
+        if self.edges.values().sum::<u64>() > FADE * 16 {
+            self.edges.retain(|_, calls| {
+                *calls /= 2;
+                *calls > 0
+            });
+        }
+        self.recent.truncate(RECENT - 1);
+        self.recent.push_front(trace);
+    }
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self {
+            calls: 0,
+            errors: 0,
+            durations: [0; DURATION_BINS],
+        }
+    }
+}
+
+impl Calls {
+    fn add(&mut self, span: &ShownSpan) {
+        self.calls += 1;
+        self.errors += u64::from(span.error);
+        self.durations[bin(span.duration_ns)] += 1;
+        if self.calls > FADE {
+            self.durations.iter_mut().for_each(|count| *count /= 2);
+            self.calls = self.durations.iter().sum();
+            self.errors /= 2;
+        }
+    }
+}
+
+/// The bin of a duration: four per decade, the first from 1 us (and below), the last to 1,000 s
+/// (and above).
+fn bin(duration_ns: u64) -> usize {
+    let decades = (duration_ns.max(1) as f64 / 1_000.0).log10();
+    ((decades * 4.0).max(0.0) as usize).min(DURATION_BINS - 1)
+}
+
+fn kind_word(kind: SpanKind) -> &'static str {
+    match kind {
+        SpanKind::Unspecified => "unspecified",
+        SpanKind::Internal => "internal",
+        SpanKind::Server => "server",
+        SpanKind::Client => "client",
+        SpanKind::Producer => "producer",
+        SpanKind::Consumer => "consumer",
+    }
+}
+
+impl ShownTrace {
+    /// An observed trace with its texts; a text that is forgotten by now reads as `other`.
+    pub fn observed(trace: &Trace, texts: &Interner) -> Self {
+        let text = |symbol| texts.text(symbol).unwrap_or_else(|| "other".into());
+        let spans = trace.spans().iter().map(|span| ShownSpan {
+            parent: span.parent,
+            service: text(span.service),
+            operation: text(span.operation),
+            kind: kind_word(span.kind),
+            error: span.status == StatusCode::Error,
+            start_ns: span.start,
+            duration_ns: span.duration,
+        });
+        Self {
+            spans: spans.collect(),
+            links: trace.links().iter().map(|l| (l.from, l.to)).collect(),
+        }
+    }
+
+    /// A synthetic trace with the texts of its vocabulary.
+    pub fn synthetic(sampled: &Sampled, words: &[Word]) -> Self {
+        let unknown: Arc<str> = "other".into();
+        let spans = sampled.spans.iter().map(|span| {
+            let word = words.get(span.token.0 as usize);
+            ShownSpan {
+                parent: span.parent,
+                service: word.map_or(&unknown, |word| &word.service).clone(),
+                operation: word.map_or(&unknown, |word| &word.operation).clone(),
+                kind: kind_word(word.map(|word| word.kind).unwrap_or_default()),
+                error: span.status == StatusCode::Error,
+                start_ns: span.start,
+                duration_ns: span.duration,
+            }
+        });
+        Self {
+            spans: spans.collect(),
+            links: sampled.links.iter().map(|l| (l.from, l.to)).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(services: &[&str]) -> ShownTrace {
+        let spans = services.iter().enumerate().map(|(at, &service)| ShownSpan {
+            parent: at.checked_sub(1).map(|parent| parent as u32),
+            service: service.into(),
+            operation: "GET".into(),
+            kind: "server",
+            error: at == 1,
+            start_ns: 0,
+            duration_ns: 5_000_000,
+        });
+        ShownTrace {
+            spans: spans.collect(),
+            links: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_picture_holds_recent_traces_operations_and_the_service_graph() {
+        let board = Board::default();
+        for _ in 0..3 {
+            board
+                .observed
+                .offer(Duration::ZERO, 2, || shown(&["web", "cart"]));
+        }
+        let picture = board.snapshot().observed;
+        assert_eq!((picture.traces, picture.spans), (3, 6));
+        assert_eq!(picture.recent.len(), 3);
+        let edge = &picture.edges[0];
+        assert_eq!((&*edge.from, &*edge.to, edge.calls), ("web", "cart", 3));
+        let cart = &picture.operations[0];
+        assert_eq!((&*cart.service, cart.calls, cart.errors), ("cart", 3, 3));
+        assert_eq!(cart.durations[14], 3, "5 ms is 3.7 decades above 1 us");
+    }
+
+    #[test]
+    fn a_flood_is_counted_and_the_picture_stays_bounded() {
+        let board = Board::default();
+        for at in 0..5_000_u64 {
+            let name = format!("service {at}");
+            let now = Duration::from_secs(at / 200);
+            board.observed.offer(now, 2, || shown(&["web", &name]));
+        }
+        let picture = board.snapshot().observed;
+        assert_eq!(picture.traces, 5_000);
+        assert_eq!(picture.recent.len(), RECENT);
+        assert_eq!(picture.operations.len(), ROWS);
+        assert_eq!(picture.edges.len(), ROWS);
+    }
+
+    #[test]
+    fn rates_follow_what_passes() {
+        let board = Board::default();
+        for second in 0..20 {
+            for _ in 0..50 {
+                board
+                    .synthetic
+                    .offer(Duration::from_secs(second), 1, || shown(&["web"]));
+            }
+            board.tick(Duration::from_secs(second + 1));
+        }
+        let rate = board.snapshot().synthetic.traces_per_second;
+        assert!((rate - 50.0).abs() < 0.5, "{rate}");
+    }
+}
