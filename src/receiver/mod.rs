@@ -1,1 +1,3 @@
 //! Receivers: otlp over gRPC and HTTP, otlpjsonfile.
+
+pub mod otlpjsonfile;
