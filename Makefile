@@ -64,6 +64,9 @@ doc: ## build the documentation with warnings denied
 bench: release ## print the benchmarks, beside the peers that are there (see `make peers`)
 	cargo bench -p integration-tests
 
+peers: ## build the pinned neighbours (an OpenTelemetry Collector) into an ignored folder
+	integration-tests/peers/fetch.sh
+
 clean: ## remove everything that was built or fetched
 	rm -rf target $(SDKS) .peers
 
