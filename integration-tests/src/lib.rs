@@ -7,6 +7,7 @@
 
 pub mod document;
 pub mod process;
+pub mod raw;
 pub mod sdk;
 pub mod sink;
 pub mod traffic;
