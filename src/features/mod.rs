@@ -1,15 +1,17 @@
 //! Traces to what the model sees and back: interner, vocabulary, skeletons, times.
 //!
 //! The way of an observed trace: [`Vocabulary::observe`] counts its labels, [`Vocabulary::tokens`]
-//! names them, `encode` turns names and times into a [`crate::model::Example`]. The way back:
-//! `decode` turns an example into a [`Sampled`], which the synthesizer writes.
+//! names them, [`encode`] turns names and times into a [`crate::model::Example`]. The way back:
+//! [`decode`] turns an example into a [`Sampled`], which the synthesizer writes.
 
+mod codec;
 mod interner;
 mod sampled;
 mod skeleton;
 pub mod timing;
 mod vocabulary;
 
+pub use codec::{decode, encode};
 pub use interner::{Interner, InternerCounts, InternerSettings};
 pub use sampled::{Sampled, SampledSpan, Token};
 pub use skeleton::{Place, Skeleton};

@@ -1,0 +1,259 @@
+//! Observed trace to example, example to synthetic trace.
+
+use super::timing::{self, Clock, Coder, Unencodable};
+use super::{Sampled, SampledSpan, Skeleton, Token};
+use crate::model::Example;
+use crate::trace::{Link, StatusCode, Trace};
+
+/// What the model sees of a trace. `tokens` are [`super::Vocabulary::tokens`] of the same trace.
+pub fn encode(trace: &Trace, tokens: &[Token], coder: &Coder) -> Result<Example, Unencodable> {
+    let skeleton = Skeleton::of_trace(trace);
+    let (start, end) = timing::codes(coder, trace, &skeleton, tokens)?;
+    Ok(Example {
+        tokens: tokens.iter().map(|token| token.0).collect(),
+        arity: skeleton.arity(),
+        status: trace.spans().iter().map(|span| span.status as u8).collect(),
+        start,
+        end,
+        links: trace
+            .links()
+            .iter()
+            .map(|link| (link.from, link.to))
+            .collect(),
+    })
+}
+
+/// The trace that an example stands for. Every example, whatever a sampler drew, gives a trace:
+/// one tree, the root at 0, siblings in the order of their starts, no end before its start.
+pub fn decode(example: &Example, coder: &Coder) -> Sampled {
+    let skeleton = Skeleton::of_example(example);
+    let tokens: Vec<Token> = example.tokens.iter().copied().map(Token).collect();
+    let spans = tokens.len().min(skeleton.len());
+    let mut clock = Clock::default();
+    for at in 0..spans {
+        clock.enter(&skeleton, at);
+        let code = |codes: &[_]| codes.get(at).copied().unwrap_or_default();
+        let codes = (code(&example.start), code(&example.end));
+        clock.push_codes(coder, &skeleton, &tokens, at, codes);
+    }
+    clock.finish(&skeleton);
+    let span = |at: usize| {
+        let (start, end) = (clock.starts()[at], clock.ends()[at]);
+        let status = example.status.get(at).copied().unwrap_or_default();
+        SampledSpan {
+            parent: skeleton.places()[at].parent,
+            token: tokens[at],
+            status: StatusCode::from_number(status.into()),
+            start,
+            duration: end.abs_diff(start),
+        }
+    };
+    let there = |&(from, to): &(u32, u32)| from != to && from.max(to) < spans as u32;
+    let links = example.links.iter().filter(|link| there(link));
+    Sampled {
+        spans: (0..spans).map(span).collect(),
+        links: links.map(|&(from, to)| Link { from, to }).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::TimeCode;
+    use crate::trace::{Span, SpanKind, Symbol};
+    use proptest::prelude::*;
+
+    /// A span of an arbitrary trace: (how far up its parent is, start, duration, token).
+    type Draft = (usize, i64, u64, u32);
+
+    /// Distances of every size: zero, alike, small, hours; in whole microseconds or not.
+    fn distance() -> impl Strategy<Value = u64> {
+        prop_oneof![
+            3 => Just(0_u64),
+            3 => 0_u64..20,
+            3 => (0_u64..2_000).prop_map(|micros| micros * 1_000),
+            2 => (22_u32..62, any::<u64>()).prop_map(|(shift, value)| value >> shift),
+        ]
+    }
+
+    fn draft() -> impl Strategy<Value = Draft> {
+        let start = (any::<bool>(), distance());
+        let start = start.prop_map(|(back, far)| if back { -(far as i64) } else { far as i64 });
+        (0_usize..4, start, distance(), 0_u32..3)
+    }
+
+    fn traces() -> impl Strategy<Value = Vec<(Trace, Vec<Token>)>> {
+        let trace = prop::collection::vec(draft(), 1..14).prop_map(|drafts| build(&drafts));
+        prop::collection::vec(trace, 1..24)
+    }
+
+    /// A trace of any tree; children start where they like, also before their parents.
+    fn build(drafts: &[Draft]) -> (Trace, Vec<Token>) {
+        let mut children: Vec<Vec<usize>> = vec![Vec::new(); drafts.len()];
+        let mut starts = vec![0_i64; drafts.len()];
+        for at in 1..drafts.len() {
+            let parent = (at - 1).saturating_sub(drafts[at].0);
+            starts[at] = starts[parent] + drafts[at].1;
+            children[parent].push(at);
+        }
+        let mut spans: Vec<Span> = Vec::new();
+        let mut tokens = Vec::new();
+        let mut open = vec![(0_usize, None)];
+        while let Some((at, parent)) = open.pop() {
+            children[at].sort_by_key(|&child| std::cmp::Reverse(starts[child]));
+            let position = spans.len() as u32;
+            open.extend(children[at].iter().map(|&child| (child, Some(position))));
+            tokens.push(Token(drafts[at].3));
+            spans.push(Span {
+                parent,
+                service: Symbol(0),
+                operation: Symbol(drafts[at].3.into()),
+                profile: Symbol(0),
+                kind: SpanKind::Internal,
+                status: StatusCode::ALL[at % 3],
+                start: starts[at],
+                duration: drafts[at].2,
+            });
+        }
+        (Trace::new(spans, Vec::new()).unwrap(), tokens)
+    }
+
+    fn fit(traces: &[(Trace, Vec<Token>)]) -> Coder {
+        Coder::fit(
+            traces
+                .iter()
+                .map(|(trace, tokens)| (trace, tokens.as_slice())),
+        )
+    }
+
+    /// Encoding and decoding gives the trace back: tree, status, every start and duration.
+    fn check((trace, tokens): &(Trace, Vec<Token>), coder: &Coder) {
+        let example = encode(trace, tokens, coder).unwrap();
+        let sampled = decode(&example, coder);
+        assert_eq!(sampled.spans.len(), trace.spans().len());
+        for (at, (observed, back)) in trace.spans().iter().zip(&sampled.spans).enumerate() {
+            let told = (
+                back.parent,
+                back.token,
+                back.status,
+                back.start,
+                back.duration,
+            );
+            let expected = (
+                observed.parent,
+                tokens[at],
+                observed.status,
+                observed.start,
+                observed.duration,
+            );
+            assert_eq!(told, expected, "span {at} of {trace:?} as {example:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_an_encoded_trace_gives_back_every_start_and_duration(traces in traces()) {
+            let coder = fit(&traces);
+            for trace in &traces {
+                check(trace, &coder);
+            }
+        }
+
+        #[test]
+        fn a_coder_that_never_saw_such_traces_loses_nothing_either(traces in traces(), others in traces()) {
+            for coder in [Coder::default(), fit(&others)] {
+                for trace in &traces {
+                    check(trace, &coder);
+                }
+            }
+        }
+
+        #[test]
+        fn a_coder_comes_back_from_json_the_same(traces in traces()) {
+            let coder = fit(&traces);
+            let json = serde_json::to_string(&coder).unwrap();
+            let back: Coder = serde_json::from_str(&json).unwrap();
+            prop_assert_eq!(serde_json::to_string(&back).unwrap(), json);
+            prop_assert_eq!(back, coder);
+        }
+
+        #[test]
+        fn every_example_decodes_to_a_trace(
+            rows in prop::collection::vec((0_u32..4, 0_u32..4, any::<u8>(), any::<[(u8, u8, f64); 2]>()), 1..40),
+            known in traces(),
+        ) {
+            let code = |&(mode, bin, within): &(u8, u8, f64)| TimeCode { mode: mode % 12, bin, within };
+            let example = Example {
+                tokens: rows.iter().map(|row| row.0).collect(),
+                arity: rows.iter().map(|row| row.1).collect(),
+                status: rows.iter().map(|row| row.2).collect(),
+                start: rows.iter().map(|row| code(&row.3[0])).collect(),
+                end: rows.iter().map(|row| code(&row.3[1])).collect(),
+                links: vec![(0, 1), (7, 7), (3, 90)],
+            };
+            let sampled = decode(&example, &fit(&known));
+            prop_assert_eq!(sampled.spans.len(), rows.len());
+            prop_assert_eq!(sampled.spans[0].start, 0);
+            let mut latest = vec![i64::MIN; rows.len()];
+            let mut spans = Vec::new();
+            for span in &sampled.spans {
+                if let Some(parent) = span.parent {
+                    prop_assert!(span.start >= latest[parent as usize]);
+                    latest[parent as usize] = span.start;
+                }
+                spans.push(Span {
+                    parent: span.parent,
+                    service: Symbol(0),
+                    operation: Symbol(0),
+                    profile: Symbol(0),
+                    kind: SpanKind::Internal,
+                    status: span.status,
+                    start: span.start,
+                    duration: span.duration,
+                });
+            }
+            prop_assert!(Trace::new(spans, sampled.links).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_span_that_ends_with_its_next_sibling_is_held_open() {
+        // The first child, a leaf, ends 7 ns after the second, whose duration varies.
+        let traces: Vec<_> = (0..40_u64)
+            .map(|at| {
+                let long = 1_000 + at * at * 13;
+                build(&[
+                    (0, 0, long + 100, 0),
+                    (0, 10, long + 57, 1),
+                    (1, 60, long, 2),
+                ])
+            })
+            .collect();
+        let coder = fit(&traces);
+        for trace in &traces {
+            check(trace, &coder);
+            let example = encode(&trace.0, &trace.1, &coder).unwrap();
+            assert_eq!(example.end[1].mode, timing::EndMode::AfterLater as u8);
+        }
+    }
+
+    #[test]
+    fn siblings_out_of_order_and_times_out_of_range_have_no_codes() {
+        let (trace, tokens) = build(&[(0, 0, 9, 0), (0, 5, 1, 0), (1, 7, 1, 0)]);
+        let coder = Coder::default();
+        let mut spans = trace.spans().to_vec();
+        spans[1].start = 8;
+        let shuffled = Trace::new(spans.clone(), Vec::new()).unwrap();
+        assert_eq!(encode(&shuffled, &tokens, &coder), Err(Unencodable::Order));
+        spans[1].start = i64::MIN;
+        let far = Trace::new(spans.clone(), Vec::new()).unwrap();
+        assert_eq!(encode(&far, &tokens, &coder), Err(Unencodable::TooFar));
+        spans[0].duration = u64::MAX;
+        let long = Trace::new(spans, Vec::new()).unwrap();
+        assert_eq!(encode(&long, &tokens, &coder), Err(Unencodable::TooFar));
+        assert_eq!(
+            encode(&trace, &tokens[1..], &coder),
+            Err(Unencodable::Tokens)
+        );
+    }
+}

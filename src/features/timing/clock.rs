@@ -1,0 +1,172 @@
+//! The times of a trace, resolved span by span in pre-order.
+
+use super::{EndMode, StartMode};
+use crate::features::{Place, Skeleton};
+
+/// A time as it hangs on another: its mode and its distance in nanoseconds.
+pub(super) type Hung<Mode> = (Mode, u64);
+
+/// Start and end of every span so far, from how they hang on each other.
+///
+/// Spans are pushed in pre-order. An end that hangs on children or later siblings is resolved as
+/// soon as these are known; until then its span counts as open. Whatever is pushed, starts never
+/// precede the previous sibling's and no span ends before it starts. Times are nanoseconds after
+/// the root's start and stop at the limits of their type.
+#[derive(Debug, Clone, Default)]
+pub struct Clock {
+    starts: Vec<i64>,
+    ends: Vec<i64>,
+    rules: Vec<Hung<EndMode>>,
+    /// Per span: the latest of its start, the ends of its closed children, the starts of open ones.
+    frontiers: Vec<i64>,
+    last_child: Vec<Option<u32>>,
+    walk: Vec<u32>,
+}
+
+impl Clock {
+    /// Forgets the trace; buffers stay.
+    pub fn clear(&mut self) {
+        self.starts.clear();
+        self.ends.clear();
+        self.rules.clear();
+        self.frontiers.clear();
+        self.last_child.clear();
+        self.walk.clear();
+    }
+
+    /// Closes what is over before the next span, which is the one at `at`.
+    pub fn enter(&mut self, skeleton: &Skeleton, at: usize) {
+        let parent = skeleton.places()[at].parent;
+        while let Some(&top) = self.walk.last() {
+            if Some(top) == parent {
+                break;
+            }
+            self.walk.pop();
+            self.close(skeleton, top);
+        }
+    }
+
+    /// Starts of the spans pushed so far.
+    pub fn starts(&self) -> &[i64] {
+        &self.starts
+    }
+
+    /// Ends of the spans pushed so far; that of an open span is still its start.
+    pub fn ends(&self) -> &[i64] {
+        &self.ends
+    }
+
+    /// From where the next child of a span counts its gap.
+    pub fn frontier(&self, at: u32) -> i64 {
+        self.frontiers[at as usize]
+    }
+
+    /// The start of the span at `place`, which was entered, from how it hangs.
+    pub(super) fn start(&self, place: &Place, (mode, distance): Hung<StartMode>) -> i64 {
+        let Some(parent) = place.parent else {
+            return 0;
+        };
+        let distance = distance as i64;
+        let previous = place.previous.map(|at| self.starts[at as usize]);
+        let begin = self.starts[parent as usize];
+        match (mode, previous) {
+            (StartMode::Gap, _) => self.frontier(parent).saturating_add(distance),
+            (StartMode::Overlap, previous) => previous.unwrap_or(begin).saturating_add(distance),
+            (StartMode::Before, None) => begin.saturating_sub(distance),
+            (StartMode::Before, Some(previous)) => begin.saturating_sub(distance).max(previous),
+        }
+    }
+
+    /// Adds the span at `at`, which was entered: its start, and how its end hangs.
+    pub(super) fn push(&mut self, skeleton: &Skeleton, at: usize, start: i64, end: Hung<EndMode>) {
+        let place = &skeleton.places()[at];
+        self.starts.push(start);
+        self.ends.push(start);
+        self.rules.push(end);
+        self.frontiers.push(start);
+        self.last_child.push(None);
+        self.walk.push(at as u32);
+        let Some(parent) = place.parent else {
+            return;
+        };
+        let parent = parent as usize;
+        self.last_child[parent] = Some(at as u32);
+        let mut frontier = self.frontiers[parent].max(start);
+        if let Some(previous) = place.previous {
+            let previous = previous as usize;
+            let (mode, distance) = self.rules[previous];
+            if matches!(mode, EndMode::AfterNext | EndMode::BeforeNext) {
+                let back = mode == EndMode::BeforeNext;
+                self.ends[previous] = hang(start, back, distance, self.starts[previous]);
+                frontier = frontier.max(self.ends[previous]);
+            }
+        }
+        self.frontiers[parent] = frontier;
+    }
+
+    /// Closes all spans: every end is known afterwards.
+    pub fn finish(&mut self, skeleton: &Skeleton) {
+        while let Some(top) = self.walk.pop() {
+            self.close(skeleton, top);
+        }
+    }
+
+    /// Resolves the ends of the children that were still open, then the span's own if it can.
+    fn close(&mut self, skeleton: &Skeleton, at: u32) {
+        let place = &skeleton.places()[at as usize];
+        let at = at as usize;
+        let latest = self.close_children(skeleton, at);
+        let start = self.starts[at];
+        let last_start = self.last_child[at].map_or(start, |last| self.starts[last as usize]);
+        let (mode, distance) = self.rules[at];
+        if mode.is_open() && place.next.is_some() {
+            return;
+        }
+        // Modes that say nothing here (open without a later sibling, about children without
+        // children) fall back to the nearest that does.
+        let (from, back) = match mode {
+            EndMode::Duration => (start, false),
+            EndMode::AfterChildren | EndMode::AfterLater | EndMode::AfterNext => (latest, false),
+            EndMode::BeforeChildren | EndMode::BeforeLater | EndMode::BeforeNext => {
+                (latest, self.last_child[at].is_some())
+            }
+            EndMode::AfterLastStart => (last_start, false),
+            EndMode::BeforeLastStart => (last_start, self.last_child[at].is_some()),
+        };
+        let end = hang(from, back, distance, start);
+        self.ends[at] = end;
+        if let Some(parent) = place.parent {
+            let frontier = &mut self.frontiers[parent as usize];
+            *frontier = (*frontier).max(end);
+        }
+    }
+
+    /// Resolves children whose ends hang on later siblings, from the last to the first, and
+    /// returns the latest end of all children; the span's own start if it has none.
+    fn close_children(&mut self, skeleton: &Skeleton, at: usize) -> i64 {
+        let mut latest = None;
+        let mut next = self.last_child[at];
+        while let Some(child) = next {
+            let place = &skeleton.places()[child as usize];
+            let child = child as usize;
+            let (mode, distance) = self.rules[child];
+            if let (EndMode::AfterLater | EndMode::BeforeLater, Some(later)) = (mode, latest) {
+                let back = mode == EndMode::BeforeLater;
+                self.ends[child] = hang(later, back, distance, self.starts[child]);
+            }
+            latest = latest.max(Some(self.ends[child]));
+            next = place.previous;
+        }
+        latest.unwrap_or(self.starts[at])
+    }
+}
+
+fn hang(from: i64, back: bool, distance: u64, start: i64) -> i64 {
+    let distance = distance as i64;
+    let end = if back {
+        from.saturating_sub(distance)
+    } else {
+        from.saturating_add(distance)
+    };
+    end.max(start)
+}

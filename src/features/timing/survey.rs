@@ -1,0 +1,149 @@
+//! How the times of an observed trace hang on each other, as distances.
+
+use super::clock::{Clock, Hung};
+use super::table::FARTHEST;
+use super::{EndMode, StartMode};
+use crate::features::Skeleton;
+use crate::trace::Trace;
+
+/// Why a trace's times have no codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unencodable {
+    /// A sibling stands before one that starts earlier.
+    #[error("siblings are not in the order of their starts")]
+    Order,
+    /// A start or an end is further than 73 years from the root's start.
+    #[error("a time is more than 73 years away from the root's start")]
+    TooFar,
+    /// There is not one token per span.
+    #[error("tokens and spans differ in number")]
+    Tokens,
+}
+
+/// What the end of an open span hangs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub(super) enum Anchor {
+    /// On its own start or its children: such spans are not held open.
+    #[default]
+    Own,
+    /// On the latest end of its later siblings.
+    Later,
+    /// On the start of its next sibling.
+    Next,
+}
+
+/// How the ends of spans of one (operation, parent operation) hang.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub(super) struct Habit {
+    /// What it hangs on where the span overlaps its next sibling.
+    pub(super) anchor: Anchor,
+    /// Whether it hangs on the start of the last child, rather than on the latest end.
+    pub(super) last_start: bool,
+}
+
+/// What a span's end can be measured from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct References {
+    pub(super) end: i64,
+    /// The latest end of its children; its own start if it has none.
+    pub(super) children: i64,
+    /// The start of its last child; its own start if it has none.
+    pub(super) last_start: i64,
+    /// The latest end of its later siblings and the start of the next one, if there is one.
+    pub(super) later: Option<(i64, i64)>,
+}
+
+/// The references of every span of a trace.
+pub(super) fn references(
+    trace: &Trace,
+    skeleton: &Skeleton,
+) -> Result<Vec<References>, Unencodable> {
+    let far = |time: i64| time.unsigned_abs() >= FARTHEST / 2;
+    let mut references = Vec::with_capacity(trace.spans().len());
+    for span in trace.spans() {
+        let end = i64::try_from(span.duration).ok();
+        let end = end.and_then(|duration| span.start.checked_add(duration));
+        let end = end.filter(|&end| !far(span.start) && !far(end));
+        references.push(References {
+            end: end.ok_or(Unencodable::TooFar)?,
+            children: span.start,
+            last_start: span.start,
+            later: None,
+        });
+    }
+    // From the last span to the first: siblings from the latest, and children before parents.
+    let mut latest: Vec<Option<i64>> = vec![None; references.len()];
+    for (at, place) in skeleton.places().iter().enumerate().rev() {
+        if let Some(children) = latest[at] {
+            references[at].children = children;
+        }
+        let Some(parent) = place.parent.map(|parent| parent as usize) else {
+            continue;
+        };
+        let start = trace.spans()[at].start;
+        match place.next {
+            None => references[parent].last_start = start,
+            Some(next) => {
+                let next = trace.spans()[next as usize].start;
+                if next < start {
+                    return Err(Unencodable::Order);
+                }
+                references[at].later = latest[parent].map(|later| (later, next));
+            }
+        }
+        latest[parent] = latest[parent].max(Some(references[at].end));
+    }
+    Ok(references)
+}
+
+/// How the start and the end of a span hang.
+pub(super) type HungSpan = (Hung<StartMode>, Hung<EndMode>);
+
+/// How start and end of every span hang, given the habits of its (operation, parent operation).
+pub(super) fn hung(
+    trace: &Trace,
+    skeleton: &Skeleton,
+    habit: impl Fn(usize) -> Habit,
+) -> Result<Vec<HungSpan>, Unencodable> {
+    let references = references(trace, skeleton)?;
+    let mut clock = Clock::default();
+    let mut told = Vec::with_capacity(references.len());
+    for (at, place) in skeleton.places().iter().enumerate() {
+        clock.enter(skeleton, at);
+        let span = &trace.spans()[at];
+        let start = match (place.parent, place.previous) {
+            (None, _) => (StartMode::Gap, 0),
+            (Some(parent), previous) => {
+                let frontier = clock.frontier(parent);
+                let previous = previous.map(|at| clock.starts()[at as usize]);
+                match previous {
+                    _ if span.start >= frontier => (StartMode::Gap, span.start.abs_diff(frontier)),
+                    Some(previous) => (StartMode::Overlap, span.start.abs_diff(previous)),
+                    None => (StartMode::Before, span.start.abs_diff(frontier)),
+                }
+            }
+        };
+        let end = end(&references[at], habit(at), place.children == 0);
+        clock.push(skeleton, at, span.start, end);
+        told.push((start, end));
+    }
+    Ok(told)
+}
+
+fn end(references: &References, habit: Habit, leaf: bool) -> Hung<EndMode> {
+    use EndMode::*;
+    let overlapped = references.later.filter(|&(_, next)| references.end > next);
+    let (from, after, before) = match (habit.anchor, overlapped) {
+        (Anchor::Later, Some((later, _))) => (later, AfterLater, BeforeLater),
+        (Anchor::Next, Some((_, next))) => (next, AfterNext, BeforeNext),
+        _ if leaf => (references.children, Duration, Duration),
+        _ if habit.last_start => (references.last_start, AfterLastStart, BeforeLastStart),
+        _ => (references.children, AfterChildren, BeforeChildren),
+    };
+    let mode = if references.end >= from {
+        after
+    } else {
+        before
+    };
+    (mode, references.end.abs_diff(from))
+}
