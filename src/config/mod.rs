@@ -1,7 +1,15 @@
-//! Building blocks of configs: ids, periods, faults.
+//! Building blocks of configs: ids, periods, addresses, TLS, faults.
 
 mod fault;
 mod id;
+mod listen;
+mod period;
+mod present;
+pub mod tls;
 
 pub use fault::{Fault, Faults};
 pub use id::ComponentId;
+pub use listen::ListenAddress;
+pub use period::Period;
+pub use present::Present;
+pub use tls::{ClientTls, ServerTls};
