@@ -182,8 +182,16 @@ impl Visit for TapBatch {
 }
 
 /// The spans of the same trace that a span links to.
-fn links(_span: &SpanView<'_>) -> Option<Box<[SpanId]>> {
-    None
+fn links(span: &SpanView<'_>) -> Option<Box<[SpanId]>> {
+    if span.links == 0 {
+        return None;
+    }
+    let linked: Box<[SpanId]> = span
+        .links()
+        .filter(|(trace_id, _)| *trace_id == Some(span.trace_id))
+        .filter_map(|(_, span_id)| span_id)
+        .collect();
+    (!linked.is_empty()).then_some(linked)
 }
 
 impl TapBatch {

@@ -161,7 +161,7 @@ impl Intake {
     fn examine(&self, bytes: Bytes) -> Result<(Payload, Walked, TapBatches), WalkError> {
         let mut taps = TapBatches(self.taps.iter().map(Tap::begin).collect());
         let walked = view::walk(&bytes, &self.limits, &mut taps)?;
-        let good = if walked.rejected > 0 {
+        let good = if walked.needs_cut {
             view::cut(&bytes, &self.limits)?
         } else {
             bytes
