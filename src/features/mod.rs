@@ -5,6 +5,7 @@
 //! [`decode`] turns an example into a [`Sampled`], which the synthesizer writes.
 
 mod codec;
+pub mod context;
 mod interner;
 mod sampled;
 mod skeleton;

@@ -125,6 +125,16 @@ impl Vocabulary {
         &self.words
     }
 
+    /// A small number per token: equal for tokens of the same service, below the number of tokens.
+    pub fn services(&self) -> Vec<u32> {
+        let mut numbers = HashMap::new();
+        let mut number = |label: &Label| {
+            let next = numbers.len() as u32;
+            *numbers.entry(label.service).or_insert(next)
+        };
+        self.labels.iter().map(&mut number).collect()
+    }
+
     /// Number of known labels.
     pub fn len(&self) -> usize {
         self.words.len()
@@ -190,8 +200,10 @@ impl Vocabulary {
                 kind: SpanKind::from_number(u64::from(*kind)),
             };
             let word = Word {
-                service: service.clone(),
-                operation: operation.clone(),
+                service: texts.pin(label.service).unwrap_or_else(|| service.clone()),
+                operation: texts
+                    .pin(label.operation)
+                    .unwrap_or_else(|| operation.clone()),
                 kind: label.kind,
             };
             vocabulary.add(label, word);
@@ -202,7 +214,7 @@ impl Vocabulary {
     /// Makes a label known, unless its text is no longer remembered; then it waits on.
     fn promote(&mut self, label: Label, texts: &Interner) {
         let (Some(service), Some(operation)) =
-            (texts.text(label.service), texts.text(label.operation))
+            (texts.pin(label.service), texts.pin(label.operation))
         else {
             return;
         };

@@ -61,6 +61,12 @@ impl Clock {
         self.frontiers[at as usize]
     }
 
+    /// Whether the end of a span that was pushed hangs on siblings that are not known yet. To be
+    /// asked about a sibling of the span entered last.
+    pub fn is_open(&self, at: u32) -> bool {
+        self.rules[at as usize].0.is_open()
+    }
+
     /// The start of the span at `place`, which was entered, from how it hangs.
     pub(super) fn start(&self, place: &Place, (mode, distance): Hung<StartMode>) -> i64 {
         let Some(parent) = place.parent else {
