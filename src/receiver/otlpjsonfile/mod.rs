@@ -1,6 +1,5 @@
 //! Files of OTLP requests: read whole, or followed while they grow.
 
-mod json;
 mod read;
 mod record;
 
