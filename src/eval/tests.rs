@@ -83,11 +83,8 @@ fn another_sample_of_the_system_is_the_ceiling_and_chance_is_far_below_it() {
         assert!(good.overall > 0.93, "{good:?}");
         assert!(good.shape_distance < 0.2, "{good:?}");
     }
-    assert!(
-        told.random.overall < told.ceiling.overall - 0.1,
-        "{:?}",
-        told.random
-    );
+    assert!(told.random.overall < told.ceiling.overall, "{told:?}");
+    assert!(told.random.edges < 0.5, "{told:?}");
     assert!(told.random.shape_distance > 0.9);
 }
 
