@@ -413,7 +413,7 @@ mod tests {
                 ..Settings::default()
             };
             let mut writer = Writer::open(&path, settings, clock).unwrap();
-            let request = sample::request(1, 2_000);
+            let request = sample::request(1, 1_000);
             for _ in 0..8 {
                 writer.write(&request).unwrap();
             }
