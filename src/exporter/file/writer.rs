@@ -380,8 +380,7 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_an_error_that_may_pass() {
-        let mut writer =
-            Writer::open(Path::new("/dev/full"), Settings::default(), clock).unwrap();
+        let mut writer = Writer::open(Path::new("/dev/full"), Settings::default(), clock).unwrap();
         let fault = writer.write(&sample::request(1, 1)).unwrap_err();
         assert!(matches!(fault, WriteError::Io { .. }), "{fault}");
         let fault = writer.write(b"\xff").unwrap_err();
