@@ -40,3 +40,39 @@ pub const RECEIVER_UNDECODABLE_REQUESTS: Metric = Metric {
     name: "doppelspan_receiver_undecodable_requests",
     help: "Requests and file records that are no OTLP, or ask for more than the limits allow.",
 };
+
+/// Spans that a backend took.
+pub const EXPORTER_SENT_SPANS: Metric = Metric {
+    name: "otelcol_exporter_sent_spans",
+    help: "Spans that a backend has acknowledged.",
+};
+
+/// Spans that could not be delivered.
+pub const EXPORTER_SEND_FAILED_SPANS: Metric = Metric {
+    name: "otelcol_exporter_send_failed_spans",
+    help: "Spans that could not be delivered and are not tried again.",
+};
+
+/// Spans that found no room in a sending queue.
+pub const EXPORTER_ENQUEUE_FAILED_SPANS: Metric = Metric {
+    name: "otelcol_exporter_enqueue_failed_spans",
+    help: "Spans that were refused because a sending queue was full or closed.",
+};
+
+/// How full a sending queue is.
+pub const EXPORTER_QUEUE_SIZE: Metric = Metric {
+    name: "otelcol_exporter_queue_size",
+    help: "What waits in a sending queue or is on its way, in the unit of its sizer.",
+};
+
+/// How much a sending queue holds.
+pub const EXPORTER_QUEUE_CAPACITY: Metric = Metric {
+    name: "otelcol_exporter_queue_capacity",
+    help: "What a sending queue holds at most, in the unit of its sizer.",
+};
+
+/// Spans given up after they were accepted.
+pub const EXPORTER_DROPPED_SPANS: Metric = Metric {
+    name: "doppelspan_exporter_dropped_spans",
+    help: "Spans given up after acceptance, by reason: rejected, failed, expired or shutdown.",
+};

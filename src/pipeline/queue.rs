@@ -7,13 +7,17 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use metrics::{Counter, counter};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
 use super::Refusal;
 use crate::otlp::Payload;
+use crate::telemetry;
 
 /// What `queue_size` counts (`sending_queue.sizer`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Sizer {
     /// Requests.
     #[default]
@@ -54,6 +58,7 @@ struct Shared {
     room: Arc<Semaphore>,
     ready: Semaphore,
     items: Mutex<VecDeque<Item>>,
+    enqueue_failed: Counter,
 }
 
 /// The end that a pipeline puts payloads into.
@@ -79,6 +84,10 @@ pub fn queue(name: &str, settings: QueueSettings) -> (QueueSender, QueueReceiver
         settings,
         ready: Semaphore::new(0),
         items: Mutex::default(),
+        enqueue_failed: counter!(
+            telemetry::EXPORTER_ENQUEUE_FAILED_SPANS.name,
+            "exporter" => name.to_owned()
+        ),
     });
     (QueueSender(shared.clone()), QueueReceiver(shared))
 }
@@ -98,8 +107,16 @@ impl Shared {
 }
 
 impl QueueSender {
-    /// Asks for room for a payload.
+    /// Asks for room for a payload; the spans of a refused one are counted.
     pub async fn reserve(&self, payload: &Payload) -> Result<Permit, Refusal> {
+        let reserved = self.try_reserve(payload).await;
+        if reserved.is_err() {
+            self.0.enqueue_failed.increment(payload.spans() as u64);
+        }
+        reserved
+    }
+
+    async fn try_reserve(&self, payload: &Payload) -> Result<Permit, Refusal> {
         let cost = self.0.cost(payload);
         let room = if self.0.settings.block_on_overflow {
             let room = self.0.room.clone().acquire_many_owned(cost).await;
@@ -175,13 +192,41 @@ impl Permit {
 }
 
 impl QueueReceiver {
+    /// As [`QueueSender::close`].
+    pub fn close(&self) {
+        self.0.room.close();
+        self.0.ready.close();
+    }
+
+    /// The exporter that this queue stands in front of.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// How much of the capacity is taken by what waits and what is on its way to the backend,
+    /// and the capacity, both in the unit of the sizer.
+    pub fn usage(&self) -> (u32, u32) {
+        let capacity = self.0.settings.size.max(1);
+        let free = u32::try_from(self.0.room.available_permits()).unwrap_or(u32::MAX);
+        (capacity.saturating_sub(free), capacity)
+    }
+
     /// The next payload; none when the queue is closed and empty.
     pub async fn next(&self) -> Option<Item> {
-        if let Ok(ready) = self.0.ready.acquire().await {
+        self.next_if(|_| true).await
+    }
+
+    /// As [`next`](Self::next), but a payload that is not wanted stays where it is.
+    ///
+    /// Nothing is lost when the future is dropped before it is ready.
+    pub async fn next_if(&self, wanted: impl Fn(&Payload) -> bool) -> Option<Item> {
+        let ready = self.0.ready.acquire().await;
+        let mut items = self.0.items.lock().unwrap_or_else(PoisonError::into_inner);
+        let item = items.pop_front_if(|item| wanted(&item.payload))?;
+        if let Ok(ready) = ready {
             ready.forget();
         }
-        let mut items = self.0.items.lock().unwrap_or_else(PoisonError::into_inner);
-        items.pop_front()
+        Some(item)
     }
 }
 

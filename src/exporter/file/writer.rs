@@ -9,8 +9,6 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use flate2::write::GzEncoder;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use prost::Message;
 use serde::{Deserialize, Serialize};
 
 use super::rotation::{self, Rotation};
@@ -234,7 +232,7 @@ fn render(request: &[u8], settings: &Settings, out: &mut Vec<u8>) -> Result<(), 
     let mut json = Vec::new();
     let message = match settings.format {
         Format::Json => {
-            to_json(request, &mut json)?;
+            crate::exporter::json::write(request, &mut json).map_err(WriteError::Malformed)?;
             json.as_slice()
         }
         Format::Proto => request,
@@ -260,16 +258,12 @@ fn render(request: &[u8], settings: &Settings, out: &mut Vec<u8>) -> Result<(), 
     Ok(())
 }
 
-fn to_json(request: &[u8], out: &mut Vec<u8>) -> Result<(), WriteError> {
-    let message = ExportTraceServiceRequest::decode(request)
-        .map_err(|fault| WriteError::Malformed(fault.to_string()))?;
-    serde_json::to_writer(out, &message).map_err(|fault| WriteError::Malformed(fault.to_string()))
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Read;
     use std::time::{Duration, UNIX_EPOCH};
+
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 
     use super::*;
     use crate::exporter::sample;
@@ -428,7 +422,7 @@ mod tests {
                 .collect();
             assert_eq!(lines, expected, "{files:?}");
         };
-        check(100, &[3, 3, 2]);
-        check(1, &[3, 2]);
+        check(100, &[2, 2, 2, 2]);
+        check(1, &[2, 2]);
     }
 }
