@@ -23,6 +23,24 @@ fn key(event: u64, level: u64, fields: &[u64]) -> u64 {
     hash
 }
 
+/// Numbers of spans told last that a choice may lean on.
+const RECENT: [usize; 2] = [24, 8];
+
+/// The last so many spans before `known` as one number: tokens, statuses and arities.
+fn recent(example: &Example, known: usize, spans: usize) -> u64 {
+    let range = known.saturating_sub(spans)..known;
+    range.fold(0, |hash, at| {
+        let status = u64::from(example.status[at]);
+        let fields = [
+            hash,
+            example.tokens[at].into(),
+            status,
+            example.arity[at].into(),
+        ];
+        key(10, 0, &fields)
+    })
+}
+
 /// Labels around a span that is about to be told. Its parent and previous sibling are known.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Around {
@@ -36,6 +54,8 @@ pub(super) struct Around {
     previous_status: u64,
     /// What is known early of the whole trace: its root, how many children it has, its first span.
     code: u64,
+    /// The spans told last, many and few.
+    recent: [u64; 2],
 }
 
 impl Around {
@@ -68,12 +88,15 @@ impl Around {
             parent_status: status(parent),
             previous_status: status(previous),
             code: key(9, 0, &[first(0), root_children, first(1)]),
+            recent: RECENT.map(|spans| recent(example, known, spans)),
         }
     }
 
-    pub(super) fn token(&self) -> [u64; 6] {
+    pub(super) fn token(&self) -> [u64; 8] {
         let a = self;
         [
+            key(1, 6, &[a.recent[0], a.parent, a.previous, a.index, a.code]),
+            key(1, 7, &[a.recent[1], a.parent, a.previous, a.index, a.code]),
             key(
                 1,
                 0,
@@ -104,9 +127,19 @@ impl Around {
         ]
     }
 
-    pub(super) fn arity(&self, token: u32, status: u8) -> [u64; 5] {
+    pub(super) fn arity(&self, token: u32, status: u8) -> [u64; 7] {
         let (a, token, status) = (self, u64::from(token), u64::from(status));
         [
+            key(
+                3,
+                5,
+                &[a.recent[0], token, status, a.parent, a.index, a.code],
+            ),
+            key(
+                3,
+                6,
+                &[a.recent[1], token, status, a.parent, a.index, a.code],
+            ),
             key(
                 3,
                 0,

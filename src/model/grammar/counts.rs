@@ -5,8 +5,13 @@ use std::collections::HashMap;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
-/// What each outcome's count gives up to the next, less specific context (absolute discounting).
+/// What each outcome's count gives up to the next, less specific context, where outcomes are
+/// choices (absolute discounting): a context whose outcome is always the same is believed.
 const DISCOUNT: f64 = 0.5;
+
+/// The weight, in counts, of the next, less specific context where outcomes are levels (a Dirichlet
+/// prior): a few of forty bins say little about the others.
+const LEVEL_WEIGHT: f64 = 30.0;
 
 /// A context, from most specific to least; the first that never occurred is skipped.
 pub(super) type Chain = [u64];
@@ -19,6 +24,8 @@ pub(super) type Allowed<'a> = &'a dyn Fn(u32) -> bool;
 pub(super) enum Base {
     /// So many outcomes, all alike.
     Even(u32),
+    /// So many levels of a value, all alike.
+    Levels(u32),
     /// Any whole number `n`, with probability 1 / ((n + 1)(n + 2)).
     Falling,
 }
@@ -26,7 +33,7 @@ pub(super) enum Base {
 impl Base {
     fn probability(self, outcome: u32) -> f64 {
         match self {
-            Self::Even(outcomes) => 1.0 / f64::from(outcomes.max(1)),
+            Self::Even(outcomes) | Self::Levels(outcomes) => 1.0 / f64::from(outcomes.max(1)),
             Self::Falling => {
                 let number = f64::from(outcome);
                 1.0 / ((number + 1.0) * (number + 2.0))
@@ -34,11 +41,29 @@ impl Base {
         }
     }
 
+    /// What a count says for its own outcome.
+    fn own(self, count: f32) -> f64 {
+        match self {
+            Self::Levels(_) => f64::from(count),
+            _ => (f64::from(count) - DISCOUNT).max(0.0),
+        }
+    }
+
+    /// What a context adds to its counts for the next one.
+    fn added(self) -> f64 {
+        match self {
+            Self::Levels(_) => LEVEL_WEIGHT,
+            _ => 0.0,
+        }
+    }
+
     /// The first allowed outcome from a drawn one upwards, and round; 0 if none is allowed.
     fn draw(self, rng: &mut impl rand::Rng, allowed: Allowed<'_>) -> u32 {
         let drawn: f64 = rng.random();
         let (first, outcomes) = match self {
-            Self::Even(outcomes) => ((drawn * f64::from(outcomes)) as u32, outcomes),
+            Self::Even(outcomes) | Self::Levels(outcomes) => {
+                ((drawn * f64::from(outcomes)) as u32, outcomes)
+            }
             // The inverse of the distribution function n / (n + 1).
             Self::Falling => ((1.0 / (1.0 - drawn) - 1.0).min(1_000.0) as u32, 4_096),
         };
@@ -118,15 +143,16 @@ impl Counts {
             let Some(outcomes) = self.contexts.get(context) else {
                 continue;
             };
-            let (mut given_up, mut own) = (0.0, 0.0);
+            let total = outcomes.total + base.added();
+            let (mut own, mut kept) = (0.0, 0.0);
             for &(known, count) in &outcomes.counts {
-                let count = f64::from(count);
-                given_up += count.min(DISCOUNT);
+                let count = base.own(count);
+                kept += count;
                 if known == outcome {
-                    own = (count - DISCOUNT).max(0.0);
+                    own = count;
                 }
             }
-            probability = (own + given_up * probability) / outcomes.total;
+            probability = (own + (total - kept) * probability) / total;
         }
         probability
     }
@@ -151,9 +177,9 @@ impl Counts {
                     .filter(|(outcome, _)| allowed(*outcome))
             };
             let total: f64 = possible().map(|(_, count)| f64::from(*count)).sum();
-            let mut drawn = rng.random::<f64>() * total;
+            let mut drawn = rng.random::<f64>() * (total + base.added());
             for &(outcome, count) in possible() {
-                let own = (f64::from(count) - DISCOUNT).max(0.0);
+                let own = base.own(count);
                 if drawn < own {
                     return outcome;
                 }

@@ -247,7 +247,7 @@ impl Grammar {
             Event::Link(_) => Base::Even(4),
             Event::StartMode(_) => Base::Even(sizes.start_modes),
             Event::EndMode(_) => Base::Even(sizes.end_modes),
-            Event::StartBin(_) | Event::EndBin(_) => Base::Even(sizes.bins),
+            Event::StartBin(_) | Event::EndBin(_) => Base::Levels(sizes.bins),
         }
     }
 }
