@@ -15,6 +15,10 @@ mod headers;
 mod json;
 pub mod otlp_grpc;
 pub mod otlp_http;
+#[cfg(test)]
+mod over_sockets;
+#[cfg(test)]
+mod readme;
 mod retry;
 #[cfg(test)]
 mod sample;
