@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 
 use super::survey::{self, Anchor, Habit, HungSpan, References};
@@ -44,8 +45,8 @@ type Pair = (u32, u32, bool);
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Saved", into = "Saved")]
 pub struct Coder {
-    habits: HashMap<Pair, Habit>,
-    tables: HashMap<Context, Table>,
+    habits: HashMap<Pair, Habit, FixedState>,
+    tables: HashMap<Context, Table, FixedState>,
     unfitted: Table,
 }
 
@@ -61,8 +62,8 @@ impl Default for Coder {
     /// A coder that has seen nothing: wide bins for everything, no span held open.
     fn default() -> Self {
         Self {
-            habits: HashMap::new(),
-            tables: HashMap::new(),
+            habits: HashMap::default(),
+            tables: HashMap::default(),
             unfitted: Table::unfitted(),
         }
     }
@@ -99,7 +100,7 @@ impl Coder {
     fn survey<'a>(
         &self,
         traces: impl Iterator<Item = (&'a Trace, &'a [Token])>,
-    ) -> HashMap<Context, Table> {
+    ) -> HashMap<Context, Table, FixedState> {
         let mut values: BTreeMap<Context, Vec<u64>> = BTreeMap::new();
         for (trace, tokens) in traces {
             let skeleton = Skeleton::of_trace(trace);

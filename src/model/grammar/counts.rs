@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::FixedState;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
@@ -83,7 +84,7 @@ struct Outcomes {
 /// about 1 in 10^9 at a hundred thousand contexts, which does no harm but to likelihood.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Counts {
-    contexts: HashMap<u64, Outcomes>,
+    contexts: HashMap<u64, Outcomes, FixedState>,
     max_contexts: usize,
 }
 
@@ -91,7 +92,7 @@ impl Counts {
     /// No counts; new contexts are left out once there are so many.
     pub(super) fn new(max_contexts: usize) -> Self {
         Self {
-            contexts: HashMap::new(),
+            contexts: HashMap::default(),
             max_contexts,
         }
     }
