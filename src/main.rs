@@ -1,6 +1,10 @@
 //! The doppelspan program; all of it is in the library.
 
+use std::process::ExitCode;
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() {}
+fn main() -> ExitCode {
+    doppelspan::cli::main()
+}

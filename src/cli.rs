@@ -1,1 +1,0 @@
-//! The command line: argv in, exit code out.

@@ -1,0 +1,52 @@
+//! `doppelspan components`
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::say;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Print JSON instead of YAML
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let list = |kinds: &[(&str, &str)]| {
+        let row = |(name, purpose): &(&str, &str)| json!({"name": name, "purpose": purpose});
+        kinds.iter().map(row).collect::<Vec<_>>()
+    };
+    let all = json!({
+        "buildinfo": {
+            "command": env!("CARGO_PKG_NAME"),
+            "description": env!("CARGO_PKG_DESCRIPTION"),
+            "version": env!("CARGO_PKG_VERSION"),
+        },
+        "receivers": list(&[
+            ("otlp", "takes OTLP over gRPC and HTTP"),
+            ("otlpjsonfile", "reads files of OTLP/JSON lines, whole or followed"),
+        ]),
+        "connectors": list(&[
+            ("synthesizer", "learns from the pipelines it ends, emits synthetic traces into those it begins"),
+        ]),
+        "exporters": list(&[
+            ("otlp_grpc", "sends OTLP over gRPC (alias: otlp)"),
+            ("otlp_http", "sends OTLP over HTTP (alias: otlphttp)"),
+            ("file", "writes OTLP/JSON lines or framed protobuf, with rotation"),
+            ("debug", "says what passes in the log"),
+        ]),
+        "extensions": list(&[
+            ("health_check", "answers whether the service is up"),
+            ("admin", "serves the page that shows observed and synthetic traces side by side"),
+        ]),
+    });
+    let text = if arguments.json {
+        serde_json::to_string_pretty(&all)?
+    } else {
+        serde_yaml_ng::to_string(&all)?
+    };
+    say(text.trim_end())?;
+    Ok(ExitCode::SUCCESS)
+}

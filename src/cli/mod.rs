@@ -1,0 +1,83 @@
+//! The command line: argv in, exit code out. One file per subcommand.
+//!
+//! Exit codes: 0 done; 1 it failed while running; 2 the command line or the config has faults, and
+//! nothing was started.
+
+mod components;
+mod logs;
+mod run;
+mod source;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What a config or a command line with faults ends with.
+const FAULTY: u8 = 2;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "doppelspan",
+    version,
+    about = "Learns a model of OpenTelemetry traces while they flow, and emits synthetic OTLP traces.",
+    after_help = "Examples:
+  doppelspan demo                                            watch it learn, in a browser
+  doppelspan validate --config pipelines/alongside.yaml      every fault of a config at once
+  doppelspan run --config pipelines/alongside.yaml           stand between SDKs and a backend
+  doppelspan train --input traces.jsonl.zst --output shop.model
+  doppelspan generate --model shop.model --traces 1000 --output synthetic.jsonl"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the pipelines of a config until SIGTERM or Ctrl-C
+    Run(run::Arguments),
+    /// Tell every fault of a config, and start nothing
+    Validate(validate::Arguments),
+    /// List the components that a config can name
+    Components(components::Arguments),
+}
+
+/// Runs the program with the arguments of its process.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(fault) => {
+            // `--help` and `--version` come this way too, and are no fault.
+            let faulty = fault.use_stderr();
+            return match fault.print() {
+                Ok(()) if !faulty => ExitCode::SUCCESS,
+                _ => ExitCode::from(FAULTY),
+            };
+        }
+    };
+    let done = match arguments.command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Validate(arguments) => validate::run(&arguments),
+        Command::Components(arguments) => components::run(&arguments),
+    };
+    done.unwrap_or_else(|fault| {
+        complain(&format!("error: {fault:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+/// A line for the user on standard error; one that can't be written has nobody to read it.
+fn complain(line: &str) {
+    use std::io::Write as _;
+    writeln!(std::io::stderr(), "{line}").ok();
+}
+
+/// A line of output. A reader that hangs up (`| head`) ends the program quietly.
+fn say(line: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(fault) if fault.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        done => Ok(done?),
+    }
+}
