@@ -76,3 +76,77 @@ pub const EXPORTER_DROPPED_SPANS: Metric = Metric {
     name: "doppelspan_exporter_dropped_spans",
     help: "Spans given up after acceptance, by reason: rejected, failed, expired or shutdown.",
 };
+
+/// Seconds since the start.
+pub const PROCESS_UPTIME: Metric = Metric {
+    name: "otelcol_process_uptime",
+    help: "Seconds since the process started.",
+};
+
+/// User and system time.
+pub const PROCESS_CPU_SECONDS: Metric = Metric {
+    name: "otelcol_process_cpu_seconds",
+    help: "User and system CPU seconds of the process.",
+};
+
+/// Resident memory.
+pub const PROCESS_MEMORY_RSS: Metric = Metric {
+    name: "otelcol_process_memory_rss",
+    help: "Resident memory of the process in bytes.",
+};
+
+pub mod process;
+
+/// Gives every metric its help. Called once, before components make their handles.
+pub fn describe_all() {
+    process::begin();
+    for metric in COUNTERS {
+        metrics::describe_counter!(metric.name, metric.help);
+    }
+    for metric in GAUGES {
+        metrics::describe_gauge!(metric.name, metric.help);
+    }
+}
+
+/// Every counter.
+pub const COUNTERS: &[Metric] = &[
+    RECEIVER_ACCEPTED_SPANS,
+    RECEIVER_REFUSED_SPANS,
+    RECEIVER_FAILED_SPANS,
+    RECEIVER_REJECTED_SPANS,
+    RECEIVER_UNDECODABLE_REQUESTS,
+    EXPORTER_SENT_SPANS,
+    EXPORTER_SEND_FAILED_SPANS,
+    EXPORTER_ENQUEUE_FAILED_SPANS,
+    EXPORTER_DROPPED_SPANS,
+];
+
+/// Every gauge.
+pub const GAUGES: &[Metric] = &[
+    EXPORTER_QUEUE_SIZE,
+    EXPORTER_QUEUE_CAPACITY,
+    PROCESS_UPTIME,
+    PROCESS_CPU_SECONDS,
+    PROCESS_MEMORY_RSS,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_of_this_file_is_listed_once_and_has_a_sentence_of_help() {
+        let source = include_str!("telemetry.rs");
+        let declared = source.matches(": Metric = Metric {\n").count();
+        let mut names: Vec<_> = COUNTERS.iter().chain(GAUGES).map(|m| m.name).collect();
+        assert_eq!(names.len(), declared, "a metric is in no list, or in two");
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), declared, "two metrics have one name");
+        for metric in COUNTERS.iter().chain(GAUGES) {
+            assert!(metric.help.ends_with('.'), "{}", metric.name);
+            let known = ["otelcol_", "doppelspan_"];
+            assert!(known.iter().any(|prefix| metric.name.starts_with(prefix)));
+        }
+    }
+}
