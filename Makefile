@@ -3,9 +3,8 @@
 SHELL := bash
 SDKS := .sdks
 PYTHON ?= python3
-SECONDS_OF_DEMO ?=
 
-.PHONY: help build release demo test unit integration sdks lint fmt layers validate doc ci bench peers fixtures clean
+.PHONY: help build release test unit integration sdks lint fmt layers validate doc ci bench peers clean ci
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,9 +14,6 @@ build: ## build the program for debugging (target/debug/doppelspan)
 
 release: ## build the program for use (target/release/doppelspan)
 	cargo build --release
-
-demo: ## build, drive live traffic through it, and serve a page that shows it learn (Ctrl-C ends it)
-	cargo run --release --quiet -- demo $(if $(SECONDS_OF_DEMO),--seconds $(SECONDS_OF_DEMO))
 
 test: sdks ## run every test: unit, property, integration with the real SDKs
 	cargo test --workspace

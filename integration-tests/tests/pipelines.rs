@@ -16,7 +16,7 @@ fn examples() -> anyhow::Result<Vec<PathBuf>> {
         }
     }
     found.sort();
-    anyhow::ensure!(found.len() >= 5, "only {} examples", found.len());
+    anyhow::ensure!(!found.is_empty(), "there is no example");
     Ok(found)
 }
 

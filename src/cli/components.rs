@@ -26,10 +26,6 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         },
         "receivers": list(&[
             ("otlp", "takes OTLP over gRPC and HTTP"),
-            ("otlpjsonfile", "reads files of OTLP/JSON lines, whole or followed"),
-        ]),
-        "connectors": list(&[
-            ("synthesizer", "learns from the pipelines it ends, emits synthetic traces into those it begins"),
         ]),
         "exporters": list(&[
             ("otlp_grpc", "sends OTLP over gRPC (alias: otlp)"),
@@ -39,7 +35,6 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         ]),
         "extensions": list(&[
             ("health_check", "answers whether the service is up"),
-            ("admin", "serves the page that shows observed and synthetic traces side by side"),
         ]),
     });
     let text = if arguments.json {

@@ -20,7 +20,9 @@ pub(super) struct Telemetry(Option<SdkTracerProvider>);
 pub(super) fn install(config: &TelemetryConfig) -> anyhow::Result<Telemetry> {
     // What libraries say of every frame is nobody's log, even at `debug`.
     let level = config.logs.level.as_str();
-    let filter = EnvFilter::new(format!("{level},h2=warn,hyper=warn,tower=warn,tonic=warn,rustls=warn"));
+    let filter = EnvFilter::new(format!(
+        "{level},h2=warn,hyper=warn,tower=warn,tonic=warn,rustls=warn"
+    ));
     let lines = match config.logs.encoding {
         LogEncoding::Console => fmt::layer().with_writer(std::io::stderr).boxed(),
         LogEncoding::Json => fmt::layer().json().with_writer(std::io::stderr).boxed(),

@@ -44,7 +44,7 @@ async fn serve(document: &Document) -> anyhow::Result<ExitCode> {
         }
     };
     tokio::task::spawn_blocking(|| telemetry.shut_down()).await?;
-    Ok(if ledger.lost() == 0 {
+    Ok(if ledger.dropped() == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -2,53 +2,25 @@
 
 use std::fmt;
 
+use crate::exporter::ExporterCounts;
 use crate::pipeline::IntakeCounts;
 
-/// The balance of a service that has stopped.
+/// The balance of a service.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ledger {
     /// Each receiver and transport, as `otlp/grpc`, and what it met.
     pub receivers: Vec<(String, IntakeCounts)>,
     /// Each exporter and what became of what it took.
-    pub exporters: Vec<(String, Outcome)>,
-}
-
-/// What became of the spans that an exporter took.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// Spans put into its queue.
-    pub taken: u64,
-    /// Spans that the backend took.
-    pub sent: u64,
-    /// Spans that the backend refused for good, or in part.
-    pub rejected: u64,
-    /// Spans given up after `max_elapsed_time`.
-    pub retries_exhausted: u64,
-    /// Spans that were left when the time to drain was over.
-    pub shutdown: u64,
-}
-
-impl Outcome {
-    /// Spans given up after they were taken.
-    pub fn dropped(&self) -> u64 {
-        self.rejected + self.retries_exhausted + self.shutdown
-    }
-
-    /// Whether every span that was taken was sent or dropped for a reason.
-    pub fn balances(&self) -> bool {
-        self.taken == self.sent + self.dropped()
-    }
+    pub exporters: Vec<(String, ExporterCounts)>,
 }
 
 impl Ledger {
-    /// Spans that shutting down lost.
-    pub fn lost(&self) -> u64 {
-        self.exporters.iter().map(|(_, outcome)| outcome.shutdown).sum()
-    }
-
-    /// Whether every exporter's outcome balances.
-    pub fn balances(&self) -> bool {
-        self.exporters.iter().all(|(_, outcome)| outcome.balances())
+    /// Spans given up after their sender had been told that they were accepted.
+    pub fn dropped(&self) -> u64 {
+        self.exporters
+            .iter()
+            .map(|(_, counts)| counts.dropped)
+            .sum()
     }
 }
 
@@ -61,16 +33,14 @@ impl fmt::Display for Ledger {
                 counts.accepted, counts.refused, counts.rejected, counts.failed
             )?;
         }
-        for (at, (exporter, outcome)) in self.exporters.iter().enumerate() {
+        for (at, (exporter, counts)) in self.exporters.iter().enumerate() {
             if at > 0 {
                 f.write_str("; ")?;
             }
             write!(
                 f,
-                "{exporter}: {} taken, {} sent, {} dropped",
-                outcome.taken,
-                outcome.sent,
-                outcome.dropped()
+                "{exporter}: {} sent, {} rejected, {} refused, {} dropped",
+                counts.sent, counts.rejected, counts.refused, counts.dropped
             )?;
         }
         Ok(())

@@ -56,7 +56,10 @@ impl MetricsServer {
         let handle = install_recorder();
         let render = move || async move {
             telemetry::process::record();
-            ([(CONTENT_TYPE, "text/plain; version=0.0.4")], handle.render())
+            (
+                [(CONTENT_TYPE, "text/plain; version=0.0.4")],
+                handle.render(),
+            )
         };
         let router = axum::Router::new().route("/metrics", get(render));
         let upkeep = async {
@@ -65,7 +68,8 @@ impl MetricsServer {
                 handle.run_upkeep();
             }
         };
-        let serve = axum::serve(self.listener, router).with_graceful_shutdown(stop.cancelled_owned());
+        let serve =
+            axum::serve(self.listener, router).with_graceful_shutdown(stop.cancelled_owned());
         tokio::select! {
             served = serve => {
                 if let Err(fault) = served {

@@ -11,7 +11,7 @@ mod telemetry_config;
 pub use build::StartError;
 pub use document::{Document, Extension, PipelineConfig, ServiceConfig, load};
 pub use health_check::{Health, HealthCheck, HealthCheckConfig};
-pub use ledger::{Ledger, Outcome};
+pub use ledger::Ledger;
 pub use running::{Running, Service};
 pub use telemetry_config::{
     LogEncoding, LogLevel, LogsConfig, MetricsConfig, MetricsLevel, TelemetryConfig, TracesConfig,

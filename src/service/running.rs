@@ -8,9 +8,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::build::{self, StartError};
-use super::{Document, Health, Ledger, Outcome};
-use crate::connector::{Board, Synthesizer};
-use crate::exporter::ExportCounts;
+use super::{Document, Health, Ledger};
+use crate::exporter::Tally;
 use crate::pipeline::{Intake, QueueSender};
 
 /// Starts services.
@@ -18,7 +17,7 @@ use crate::pipeline::{Intake, QueueSender};
 pub struct Service;
 
 impl Service {
-    /// Starts everything that a pipeline of the document names: exporters, connectors, receivers.
+    /// Starts everything that a pipeline of the document names: exporters, then receivers.
     /// What was started is stopped again if something can't start.
     pub async fn start(document: &Document) -> Result<Running, StartError> {
         super::metrics_server::install_recorder();
@@ -54,10 +53,9 @@ pub struct Running {
     pub(super) receivers: JoinSet<()>,
     pub(super) exporters: JoinSet<()>,
     pub(super) late: JoinSet<()>,
-    pub(super) connectors: Vec<(String, Synthesizer)>,
     pub(super) queues: Vec<QueueSender>,
     pub(super) intakes: Vec<(String, Intake)>,
-    pub(super) counts: Vec<(String, Arc<ExportCounts>)>,
+    pub(super) tallies: Vec<(String, Arc<Tally>)>,
     timeout: std::time::Duration,
 }
 
@@ -72,10 +70,9 @@ impl Running {
             receivers: JoinSet::new(),
             exporters: JoinSet::new(),
             late: JoinSet::new(),
-            connectors: Vec::new(),
             queues: Vec::new(),
             intakes: Vec::new(),
-            counts: Vec::new(),
+            tallies: Vec::new(),
             timeout: document.service.shutdown_timeout.duration(),
         }
     }
@@ -85,20 +82,12 @@ impl Running {
         &self.addresses
     }
 
-    /// The boards of the connectors, for a page.
-    pub fn boards(&self) -> Vec<(String, Arc<Board>)> {
-        let connectors = self.connectors.iter();
-        connectors
-            .map(|(id, connector)| (id.clone(), connector.board()))
-            .collect()
-    }
-
     /// Where every span went so far.
     pub fn ledger(&self) -> Ledger {
-        ledger(&self.intakes, &self.counts)
+        ledger(&self.intakes, &self.tallies)
     }
 
-    /// Drains: receivers finish the calls they are in, connectors save and end, exporters send
+    /// Drains: receivers finish the calls they are in, exporters send
     /// what they hold until the deadline.
     pub async fn stop(mut self) -> Ledger {
         let ledger = self.drain().await;
@@ -117,15 +106,6 @@ impl Running {
         });
         join(&mut self.receivers).await;
         let intakes = self.intakes.clone();
-        let connectors = std::mem::take(&mut self.connectors);
-        let ended = tokio::task::spawn_blocking(move || {
-            for (_, connector) in connectors {
-                connector.stop(timeout);
-            }
-        });
-        if let Err(fault) = ended.await {
-            tracing::error!(%fault, "a connector did not end cleanly");
-        }
         for queue in &self.queues {
             queue.close();
         }
@@ -133,7 +113,7 @@ impl Running {
         deadline.abort();
         self.late_stop.cancel();
         join(&mut self.late).await;
-        ledger(&intakes, &self.counts)
+        ledger(&intakes, &self.tallies)
     }
 }
 
@@ -145,22 +125,15 @@ async fn join(tasks: &mut JoinSet<()>) {
     }
 }
 
-fn ledger(intakes: &[(String, Intake)], counts: &[(String, Arc<ExportCounts>)]) -> Ledger {
+fn ledger(intakes: &[(String, Intake)], tallies: &[(String, Arc<Tally>)]) -> Ledger {
     let intakes = intakes.iter();
-    let counts = counts.iter();
+    let tallies = tallies.iter();
     Ledger {
-        receivers: intakes.map(|(id, intake)| (id.clone(), intake.counts())).collect(),
-        exporters: counts
-            .map(|(id, counts)| {
-                let outcome = Outcome {
-                    taken: counts.taken(),
-                    sent: counts.sent(),
-                    rejected: counts.rejected(),
-                    retries_exhausted: counts.retries_exhausted(),
-                    shutdown: counts.shutdown(),
-                };
-                (id.clone(), outcome)
-            })
+        receivers: intakes
+            .map(|(id, intake)| (id.clone(), intake.counts()))
+            .collect(),
+        exporters: tallies
+            .map(|(id, tally)| (id.clone(), tally.counts()))
             .collect(),
     }
 }

@@ -1,12 +1,18 @@
-//! The whole config document, as types.
+//! The whole config document, as types; read with every fault told at once.
+
+mod lines;
+mod read;
+mod source;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::{HealthCheckConfig, TelemetryConfig};
-use crate::config::{ComponentId, Fault, Period};
-use crate::{admin, connector, exporter, receiver};
+use crate::config::{ComponentId, Period};
+use crate::{exporter, receiver};
+
+pub use read::load;
 
 /// A config without faults.
 #[derive(Debug, Clone, Default)]
@@ -15,8 +21,6 @@ pub struct Document {
     pub receivers: BTreeMap<ComponentId, receiver::Config>,
     /// `exporters`.
     pub exporters: BTreeMap<ComponentId, exporter::Config>,
-    /// `connectors`.
-    pub connectors: BTreeMap<ComponentId, connector::Config>,
     /// `extensions`.
     pub extensions: BTreeMap<ComponentId, Extension>,
     /// `service`.
@@ -28,8 +32,6 @@ pub struct Document {
 pub enum Extension {
     /// `health_check`.
     HealthCheck(HealthCheckConfig),
-    /// `admin`.
-    Admin(admin::AdminConfig),
 }
 
 /// `service`.
@@ -37,9 +39,9 @@ pub enum Extension {
 #[serde(default, deny_unknown_fields)]
 pub struct ServiceConfig {
     /// Extensions to start.
-    pub extensions: Vec<ComponentId>,
+    pub extensions: Vec<String>,
     /// Pipelines, by `traces` or `traces/name`.
-    pub pipelines: BTreeMap<ComponentId, PipelineConfig>,
+    pub pipelines: BTreeMap<String, PipelineConfig>,
     /// What the service says of itself.
     pub telemetry: TelemetryConfig,
     /// How long exporters may go on sending after the service was told to stop.
@@ -61,16 +63,31 @@ impl Default for ServiceConfig {
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PipelineConfig {
-    /// Receivers, or connectors that end other pipelines.
-    pub receivers: Vec<ComponentId>,
+    /// Receivers.
+    pub receivers: Vec<String>,
     /// Processors; there are none yet.
-    pub processors: Vec<ComponentId>,
-    /// Exporters, or connectors that begin other pipelines.
-    pub exporters: Vec<ComponentId>,
+    pub processors: Vec<String>,
+    /// Exporters.
+    pub exporters: Vec<String>,
 }
 
-/// Reads configs in order, merges them, expands the environment, applies `--set`, and checks all
-/// of it: the document, or every fault.
-pub fn load(_sources: &[String], _sets: &[String]) -> Result<Document, Vec<Fault>> {
-    Err(Vec::new())
+impl Document {
+    /// The receivers that a pipeline names, each once, and the exporters that each feeds.
+    pub(super) fn routes(&self) -> BTreeMap<ComponentId, Vec<ComponentId>> {
+        let mut routes: BTreeMap<ComponentId, Vec<ComponentId>> = BTreeMap::new();
+        for pipeline in self.service.pipelines.values() {
+            let exporters: Vec<ComponentId> = ids(&pipeline.exporters).collect();
+            for receiver in ids(&pipeline.receivers) {
+                let ends = routes.entry(receiver).or_default();
+                ends.extend(exporters.iter().cloned());
+                ends.sort();
+                ends.dedup();
+            }
+        }
+        routes
+    }
+}
+
+fn ids(texts: &[String]) -> impl Iterator<Item = ComponentId> {
+    texts.iter().filter_map(|text| text.parse().ok())
 }

@@ -59,7 +59,10 @@ impl HealthCheck {
     /// Answers until `stop`: 200 while the service is up, 503 while it starts or drains.
     pub async fn run(self, health: Health, stop: CancellationToken) {
         #[expect(clippy::disallowed_methods, reason = "uptime is told from this clock")]
-        let since = (humantime::format_rfc3339_millis(std::time::SystemTime::now()), Instant::now());
+        let since = (
+            humantime::format_rfc3339_millis(std::time::SystemTime::now()),
+            Instant::now(),
+        );
         let answer = move || {
             let health = health.clone();
             let uptime = since.1.elapsed();
