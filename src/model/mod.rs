@@ -2,6 +2,8 @@
 
 mod example;
 mod grammar;
+mod vae;
 
 pub use example::{Example, TimeCode};
 pub use grammar::{Grammar, GrammarSizes, Nats};
+pub use vae::{Lesson, ModelError, StepError, Tensors, Terms, Vae, VaeSettings, Weights};

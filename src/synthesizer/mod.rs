@@ -2,8 +2,11 @@
 
 mod identity;
 mod pace;
+mod sampler;
+mod serve;
 mod write;
 
 pub use identity::Identity;
 pub use pace::{Mode, Pace};
+pub use serve::Sampler;
 pub use write::{MARK, Writer};
