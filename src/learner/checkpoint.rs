@@ -48,6 +48,8 @@ struct Document {
     fit: Fit,
     chance: Streams,
     status: Status,
+    /// Of the tensors, so that a damaged number is noticed.
+    checksum: u64,
 }
 
 /// Why a checkpoint can't be read or written: a sentence that names the file.
@@ -87,6 +89,7 @@ impl Checkpoint {
     /// The state of a learner.
     pub fn of(learner: &Learner) -> Self {
         let vae = learner.vae.as_ref();
+        let tensors = vae.map(Vae::dump).unwrap_or_default();
         Self {
             document: Document {
                 version: VERSION,
@@ -98,8 +101,9 @@ impl Checkpoint {
                 fit: learner.fit,
                 chance: learner.chance.clone(),
                 status: learner.status.clone(),
+                checksum: checksum(&tensors),
             },
-            tensors: vae.map(Vae::dump).unwrap_or_default(),
+            tensors,
         }
     }
 
@@ -215,7 +219,10 @@ impl Checkpoint {
 
     fn to_bytes(&self) -> io::Result<Vec<u8>> {
         let json = serde_json::to_vec(&self.document)?;
-        let document = zstd::bulk::compress(&json, 3)?;
+        let mut document = zstd::Encoder::new(Vec::new(), 3)?;
+        document.include_checksum(true)?;
+        document.write_all(&json)?;
+        let document = document.finish()?;
         let mut views = BTreeMap::new();
         let mut floats = Vec::new();
         for (name, (shape, values)) in &self.tensors {
@@ -228,10 +235,9 @@ impl Checkpoint {
         }
         let view = TensorView::new(Dtype::U8, vec![document.len()], &document);
         views.insert("document".to_owned(), view.map_err(io::Error::other)?);
-        let about = HashMap::from([
-            ("format".to_owned(), env!("CARGO_PKG_NAME").to_owned()),
-            ("version".to_owned(), VERSION.to_string()),
-        ]);
+        // One entry: several would stand in the file in any order.
+        let about = format!("{} {VERSION}", env!("CARGO_PKG_NAME"));
+        let about = HashMap::from([("format".to_owned(), about)]);
         safetensors::serialize(views, Some(about)).map_err(io::Error::other)
     }
 
@@ -260,11 +266,23 @@ impl Checkpoint {
         if version.version != u64::from(VERSION) {
             return Err(Unreadable::Version(version.version));
         }
-        Ok(Self {
-            document: serde_json::from_slice(&json)?,
-            tensors,
-        })
+        let document: Document = serde_json::from_slice(&json)?;
+        if document.checksum != checksum(&tensors) {
+            return Err(Unreadable::Damaged("a tensor has changed".to_owned()));
+        }
+        Ok(Self { document, tensors })
     }
+}
+
+/// FNV-1a over names and numbers.
+fn checksum(tensors: &Tensors) -> u64 {
+    let mix = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3);
+    let start = 0xcbf2_9ce4_8422_2325;
+    tensors.iter().fold(start, |hash, (name, (_, values))| {
+        let hash = name.bytes().fold(hash, |hash, byte| mix(hash, byte.into()));
+        let bits = values.iter().map(|value| u64::from(value.to_bits()));
+        bits.fold(hash, mix)
+    })
 }
 
 #[derive(Deserialize)]
