@@ -7,12 +7,14 @@
 mod codec;
 pub mod context;
 mod interner;
+mod lesson;
 mod sampled;
 mod skeleton;
 pub mod timing;
 mod vocabulary;
 
 pub use codec::{decode, encode};
+pub use lesson::{end_fits, lesson, start_fits};
 pub use interner::{Interner, InternerCounts, InternerSettings};
 pub use sampled::{Sampled, SampledSpan, Token};
 pub use skeleton::{Place, Skeleton};
