@@ -114,7 +114,7 @@ impl Maker {
             })
         };
         Ok(Self {
-            sampler: Sampler::new(published),
+            sampler: Sampler::new(published)?,
             writer: Writer::new(&published.words),
             chance: stream("samples")?,
             identity: Identity::new(stream("ids")?),

@@ -11,6 +11,7 @@ use super::progress::Progress;
 use super::{observed, say};
 use crate::features::Interner;
 use crate::learner::{Checkpoint, Learner, LearnerSettings, Serving};
+use crate::model::vae::one_core;
 
 /// Steps between two scores.
 const SCORE_EVERY: u64 = 100;
@@ -76,6 +77,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         arguments.min_traces
     );
     learner.refit();
+    // One core: more would only wait for each other, and what is summed where would vary.
+    let _core = one_core();
     train(arguments, &mut learner)?;
     Checkpoint::of(&learner).save(&arguments.output)?;
     let status = learner.status();

@@ -12,6 +12,7 @@ use super::gauge::EmitterGauge;
 use crate::chance::Rng;
 use crate::features::Sampled;
 use crate::learner::Published;
+use crate::model::VaeError;
 use crate::otlp::Payload;
 use crate::pipeline::{Outlet, Refusal};
 use crate::synthesizer::{Identity, Pace, Sampler, Writer};
@@ -47,13 +48,13 @@ struct Ready {
 }
 
 impl Ready {
-    fn new(published: Arc<Published>) -> Self {
-        Self {
+    fn new(published: Arc<Published>) -> Result<Self, VaeError> {
+        Ok(Self {
             number: published.number,
-            sampler: Sampler::new(&published),
+            sampler: Sampler::new(&published)?,
             writer: Writer::new(&published.words),
             published,
-        }
+        })
     }
 }
 
@@ -76,7 +77,10 @@ impl Emitter {
             if let Some(published) = published
                 && ready.as_ref().is_none_or(|r| r.number != published.number)
             {
-                ready = Some(Ready::new(published));
+                match Ready::new(published) {
+                    Ok(newer) => ready = Some(newer),
+                    Err(fault) => tracing::error!(%fault, "a snapshot can't be drawn from"),
+                }
             }
             let Some(ready) = ready.as_mut().filter(|_| owed > 0) else {
                 std::thread::sleep(self.pace.next_due(now).clamp(Duration::from_millis(1), NAP));

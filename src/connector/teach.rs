@@ -12,6 +12,7 @@ use super::board::Board;
 use super::budget::Budget;
 use super::gauge::LearnerGauge;
 use crate::learner::{Broken, Checkpoint, Learner, Published};
+use crate::model::vae::one_core;
 use crate::trace::Trace;
 
 /// Traces taken in one go before training has its turn.
@@ -50,6 +51,8 @@ impl Teacher {
     /// Runs until every shard has ended, then saves.
     pub(super) fn run(mut self) {
         give_way();
+        // Matrix products stay on this thread while this lives.
+        let _core = one_core();
         if let Err(fault) = self.teach() {
             tracing::error!(%fault, "learning ended; what was published last goes on serving");
             // Shards that offer traces go on counting them as dropped.

@@ -30,10 +30,6 @@ impl HeldOut {
         self.traces.push_back(trace);
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.traces.len()
-    }
-
     /// Those that the vocabulary can name and the coder encode, `most` of them, spread evenly over
     /// all; the others say nothing of a model that can't know their labels.
     pub(super) fn examples(

@@ -1,9 +1,10 @@
 //! The hierarchical graph VAE. Imports nothing of the rest of the program and does no I/O.
 
+pub mod dense;
 mod example;
 mod grammar;
-mod vae;
+pub mod vae;
 
 pub use example::{Example, TimeCode};
 pub use grammar::{Grammar, GrammarSizes, Nats};
-pub use vae::{Lesson, ModelError, StepError, Tensors, Terms, Vae, VaeSettings, Weights};
+pub use vae::{Lesson, StepError, Tensors, Terms, Vae, VaeError, VaeSettings, Weights};

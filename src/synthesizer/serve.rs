@@ -7,7 +7,7 @@ use crate::chance::Rng;
 use crate::features::timing::Coder;
 use crate::features::{Sampled, decode};
 use crate::learner::{Generator, Published};
-use crate::model::Grammar;
+use crate::model::{Grammar, VaeError};
 
 /// Draws synthetic traces from whatever serves. The same snapshot and chance draw the same.
 #[derive(Debug)]
@@ -20,16 +20,16 @@ enum Kind {
 }
 
 impl Sampler {
-    /// Compiles a snapshot.
-    pub fn new(published: &Published) -> Self {
+    /// Compiles a snapshot. Fails if its weights are not those of a whole network.
+    pub fn new(published: &Published) -> Result<Self, VaeError> {
         let coder = published.coder.clone();
-        Self(match &published.generator {
+        Ok(Self(match &published.generator {
             Generator::Grammar(grammar) => Kind::Grammar(grammar.clone(), coder),
             Generator::Vae(weights) => {
                 let services = published.services.clone();
-                Kind::Vae(Box::new(VaeSampler::new(weights.clone(), coder, services)))
+                Kind::Vae(Box::new(VaeSampler::new(weights, coder, services)?))
             }
-        })
+        }))
     }
 
     /// Draws so many traces, each of exactly `size` spans if one is given.
@@ -40,8 +40,7 @@ impl Sampler {
         size: Option<usize>,
     ) -> Vec<Sampled> {
         match (&mut self.0, size) {
-            (Kind::Vae(sampler), None) => sampler.sample_many(rng, count),
-            (Kind::Vae(sampler), size) => (0..count).map(|_| sampler.sample(rng, size)).collect(),
+            (Kind::Vae(sampler), size) => sampler.sample_many(rng, count, size),
             (Kind::Grammar(grammar, coder), size) => (0..count)
                 .map(|_| decode(&grammar.sample(rng, size), coder))
                 .collect(),

@@ -1,6 +1,7 @@
 //! What a step learns from, and what it says of it.
 
-use crate::model::Example;
+use super::VaeSettings;
+use crate::model::{Example, TimeCode};
 
 /// One trace with what the timing network is told before each span.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -36,4 +37,39 @@ pub struct Terms {
     pub kl_graph: f64,
     /// Sum over spans of KL(q(z_v|G) || p) for the times: modes and bins of starts and ends.
     pub kl_node: f64,
+}
+
+impl Lesson {
+    /// Says how the lesson does not fit, if it does not.
+    pub(super) fn fault(&self, settings: &VaeSettings, tokens: usize) -> Option<&'static str> {
+        let (example, spans) = (&self.example, self.example.len());
+        let Example {
+            arity,
+            status,
+            start,
+            end,
+            ..
+        } = example;
+        let sizes = [arity.len(), status.len(), start.len(), end.len()];
+        if sizes != [spans; 4] || [self.start_fits.len(), self.end_fits.len()] != [spans; 2] {
+            return Some("not every span has everything");
+        }
+        let bins = spans * settings.bins;
+        if self.told.len() != spans * settings.features
+            || [self.start_shares.len(), self.end_shares.len()] != [bins; 2]
+        {
+            return Some("what is told of its times has another size");
+        }
+        if example.tokens.iter().any(|&token| token as usize >= tokens) {
+            return Some("a token is not in the vocabulary");
+        }
+        let known = |code: &TimeCode, modes: usize| {
+            usize::from(code.mode) < modes && usize::from(code.bin) < settings.bins
+        };
+        let starts = start.iter().all(|code| known(code, settings.start_modes));
+        if !starts || !end.iter().all(|code| known(code, settings.end_modes)) {
+            return Some("a mode or a bin does not exist");
+        }
+        None
+    }
 }
