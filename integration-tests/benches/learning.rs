@@ -19,7 +19,7 @@ use doppelspan::chance::{Rng, stream};
 use doppelspan::features::timing::{BINS, Coder, END_MODES, START_MODES};
 use doppelspan::features::{Interner, Token, Vocabulary, context, encode, lesson};
 use doppelspan::model::vae::one_core;
-use doppelspan::model::{Grammar, GrammarSizes, Lesson, Vae, VaeSettings};
+use doppelspan::model::{Example, Grammar, GrammarSizes, Lesson, Vae, VaeSettings};
 use doppelspan::otlp::view::{Limits, walk};
 use doppelspan::receiver::otlpjsonfile;
 use doppelspan::trace::Trace;
@@ -149,7 +149,8 @@ fn main() {
     let number =
         |key: &str, default: f64| changes.get(key).map_or(default, |v| v.parse().expect(key));
     let every = number("every", 10.0);
-    let batch = number("lessons", 192.0) as usize;
+    let batch = number("lessons", 32.0) as usize;
+    let structures = number("structures", 160.0) as usize;
 
     let _core = one_core();
     let corpus = corpus(Path::new(path));
@@ -198,7 +199,10 @@ fn main() {
         let lessons: Vec<&Lesson> = (0..batch)
             .map(|_| &corpus.training[draw(&mut order, corpus.training.len(), &mut rng)])
             .collect();
-        let terms = vae.step(&lessons, &mut rng).expect("a step");
+        let others: Vec<&Example> = (0..structures)
+            .map(|_| &corpus.training[draw(&mut order, corpus.training.len(), &mut rng)].example)
+            .collect();
+        let terms = vae.step(&others, &lessons, &mut rng).expect("a step");
         spent += cpu_seconds() - began;
         steps += 1;
         for (sum, term) in sums.iter_mut().zip([

@@ -45,8 +45,6 @@ pub struct VaeSettings {
     pub beta_graph: f32,
     /// Weight of the sum of KL(q(z_v|G) || p).
     pub beta_node: f32,
-    /// Lessons of a step, chosen at random, whose times are learnt; structures are learnt of all.
-    pub timing_lessons: usize,
     /// Numbers of children that are told apart; the last stands for itself and all above.
     pub arities: usize,
     /// Numbers per span in [`super::Lesson::told`].
@@ -81,7 +79,6 @@ impl Default for VaeSettings {
             lambda_edge: 1.0,
             beta_graph: 2.0,
             beta_node: 1.0,
-            timing_lessons: 32,
             arities: 64,
             features: 28,
             start_modes: 3,
@@ -109,7 +106,6 @@ impl VaeSettings {
             self.embedding,
             self.code_size,
             self.features,
-            self.timing_lessons,
             self.max_spans,
         ];
         if sizes.contains(&0) {
