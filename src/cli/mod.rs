@@ -5,7 +5,10 @@
 
 mod components;
 mod logs;
+mod progress;
 mod run;
+mod signals;
+mod simulate;
 mod source;
 mod validate;
 
@@ -41,6 +44,8 @@ enum Command {
     Validate(validate::Arguments),
     /// List the components that a config can name
     Components(components::Arguments),
+    /// Make traces of a simulated system: into a file, or live over gRPC
+    Simulate(simulate::Arguments),
 }
 
 /// Runs the program with the arguments of its process.
@@ -60,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Components(arguments) => components::run(&arguments),
+        Command::Simulate(arguments) => simulate::run(&arguments),
     };
     done.unwrap_or_else(|fault| {
         complain(&format!("error: {fault:#}"));
