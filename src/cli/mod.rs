@@ -11,6 +11,8 @@ mod logs;
 mod observed;
 mod progress;
 mod run;
+mod signals;
+mod simulate;
 mod source;
 mod train;
 mod validate;
@@ -53,6 +55,8 @@ enum Command {
     Inspect(inspect::Arguments),
     /// List the components that a config can name
     Components(components::Arguments),
+    /// Make traces of a simulated system: into a file, or live over gRPC
+    Simulate(simulate::Arguments),
 }
 
 /// Runs the program with the arguments of its process.
@@ -75,6 +79,7 @@ pub fn main() -> ExitCode {
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Components(arguments) => components::run(&arguments),
+        Command::Simulate(arguments) => simulate::run(&arguments),
     };
     done.unwrap_or_else(|fault| {
         complain(&format!("error: {fault:#}"));
