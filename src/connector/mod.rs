@@ -3,6 +3,6 @@
 mod board;
 
 pub use board::{
-    Board, BoardSnapshot, DURATION_BINS, ShownEdge, ShownOperation, ShownSide, ShownSpan,
-    ShownTrace, Side,
+    Board, BoardSnapshot, DURATION_BINS, Flow, Pulse, Recent, ServingSince, ShownEdge,
+    ShownOperation, ShownSide, ShownSpan, ShownTrace, Side,
 };

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::build::{self, StartError};
 use super::{Document, Health, Ledger};
+use crate::connector::Board;
 use crate::exporter::Tally;
 use crate::pipeline::{Intake, QueueSender};
 
@@ -56,6 +57,8 @@ pub struct Running {
     pub(super) queues: Vec<QueueSender>,
     pub(super) intakes: Vec<(String, Intake)>,
     pub(super) tallies: Vec<(String, Arc<Tally>)>,
+    /// What the page shows of each synthesizer, by id; filled before extensions start.
+    pub(super) boards: Vec<(String, Arc<Board>)>,
     timeout: std::time::Duration,
 }
 
@@ -73,6 +76,7 @@ impl Running {
             queues: Vec::new(),
             intakes: Vec::new(),
             tallies: Vec::new(),
+            boards: Vec::new(),
             timeout: document.service.shutdown_timeout.duration(),
         }
     }

@@ -8,7 +8,6 @@ use serde_yaml_ng::{Mapping, Value};
 use super::source::{self, Tree};
 use super::{Document, Extension, PipelineConfig, ServiceConfig};
 use crate::config::{ComponentId, Fault, Faults, Present};
-use crate::service::HealthCheckConfig;
 use crate::{exporter, receiver};
 
 const SECTIONS: [&str; 6] = [
@@ -68,16 +67,14 @@ fn read(tree: &mut Tree, faults: &mut Faults) -> Document {
     let extensions = section(
         root,
         "extensions",
-        &["health_check"],
+        &Extension::KINDS,
         faults,
         |kind, value| {
-            if kind != "health_check" {
-                return Ok(None);
-            }
-            let keys: Present<HealthCheckConfig> = whole(value)?;
-            Ok(Some(Extension::HealthCheck(
-                keys.into_option().unwrap_or_default(),
-            )))
+            Ok(match kind {
+                "admin" => Some(Extension::Admin(keys(value)?)),
+                "health_check" => Some(Extension::HealthCheck(keys(value)?)),
+                _ => None,
+            })
         },
     );
     for name in ["processors", "connectors"] {
@@ -95,8 +92,8 @@ fn read(tree: &mut Tree, faults: &mut Faults) -> Document {
         }
     });
     faults.below("extensions", |faults| {
-        for (id, Extension::HealthCheck(config)) in &extensions {
-            faults.below(&id.to_string(), |faults| config.check(faults));
+        for (id, extension) in &extensions {
+            faults.below(&id.to_string(), |faults| extension.check(faults));
         }
     });
     let document = Document {
@@ -120,6 +117,12 @@ fn whole<T: DeserializeOwned>(value: &Value) -> Result<T, Bad> {
         path: fault.path().to_string(),
         message: fault.inner().to_string(),
     })
+}
+
+/// A component's keys; none written means all defaults.
+fn keys<T: DeserializeOwned + Default>(value: &Value) -> Result<T, Bad> {
+    let keys: Present<T> = whole(value)?;
+    Ok(keys.into_option().unwrap_or_default())
 }
 
 fn tracked<T>(
