@@ -4,7 +4,7 @@ SHELL := bash
 SDKS := .sdks
 PYTHON ?= python3
 
-.PHONY: help build release test unit integration sdks lint fmt layers validate doc ci bench peers clean ci
+.PHONY: help build release demo test unit integration sdks lint fmt layers validate doc ci bench peers clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ build: ## build the program for debugging (target/debug/doppelspan)
 
 release: ## build the program for use (target/release/doppelspan)
 	cargo build --release
+
+demo: release ## watch it learn, in a browser: a simulated shop, synthetic traces beside its own
+	target/release/doppelspan demo
 
 test: sdks ## run every test: unit, property, integration with the real SDKs
 	cargo test --workspace
