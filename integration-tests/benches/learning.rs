@@ -19,7 +19,7 @@ use doppelspan::chance::{Rng, stream};
 use doppelspan::features::timing::{BINS, Coder, END_MODES, START_MODES};
 use doppelspan::features::{Interner, Token, Vocabulary, context, encode, lesson};
 use doppelspan::model::vae::one_core;
-use doppelspan::model::{Grammar, GrammarSizes, Lesson, Vae, VaeSettings};
+use doppelspan::model::{Example, Grammar, GrammarSizes, Lesson, Vae, VaeSettings};
 use doppelspan::otlp::view::{Limits, walk};
 use doppelspan::receiver::otlpjsonfile;
 use doppelspan::trace::Trace;
@@ -116,7 +116,7 @@ fn settings(changes: &BTreeMap<String, String>) -> VaeSettings {
     let known = value.as_object_mut().expect("settings are a map");
     for (key, change) in changes {
         if let Some(setting) = known.get_mut(key) {
-            *setting = serde_json::from_str(change).expect("a number");
+            *setting = serde_json::from_str(change).expect("a value");
         }
     }
     serde_json::from_value(value).expect("settings")
@@ -149,7 +149,7 @@ fn main() {
     let number =
         |key: &str, default: f64| changes.get(key).map_or(default, |v| v.parse().expect(key));
     let every = number("every", 10.0);
-    let batch = number("lessons", 192.0) as usize;
+    let batch = number("lessons", 32.0) as usize;
 
     let _core = one_core();
     let corpus = corpus(Path::new(path));
@@ -189,7 +189,7 @@ fn main() {
     let mut vae = Vae::new(settings, corpus.vocabulary.len() as u32, &mut rng).expect("a model");
     println!("VAE of {} numbers", vae.size());
     let held_out: Vec<&Lesson> = corpus.held_out.iter().collect();
-    let (mut spent, mut next) = (0.0, every / 4.0);
+    let (mut spent, mut next, mut before) = (0.0, every / 4.0, 0.0);
     let mut sums = [0.0; 5];
     let mut steps = 0;
     let mut order: Vec<usize> = Vec::new();
@@ -198,7 +198,13 @@ fn main() {
         let lessons: Vec<&Lesson> = (0..batch)
             .map(|_| &corpus.training[draw(&mut order, corpus.training.len(), &mut rng)])
             .collect();
-        let terms = vae.step(&lessons, &mut rng).expect("a step");
+        let structures: Vec<&Example> = (0..160)
+            .map(|_| {
+                &corpus.training[draw(&mut order, corpus.training.len(), &mut rng)].example
+            })
+            .collect();
+        let terms = vae
+            .step(&structures, &lessons, &mut rng).expect("a step");
         spent += cpu_seconds() - began;
         steps += 1;
         for (sum, term) in sums.iter_mut().zip([
@@ -219,7 +225,7 @@ fn main() {
             println!(
                 "{spent:6.1} CPU s, {:5} steps ({:.1} ms): held-out {structure:.3} + {timing:.2} = {total:.2} | loss {:.2}: node {:.3} edge {:.3} KL_G {:.3} KL_v {:.2} | {} codes, scored in {scored:.1} s",
                 vae.steps(),
-                spent * 1e3 / f64::from(vae.steps()),
+                (spent - before) * 1e3 / f64::from(steps),
                 loss[0],
                 loss[1],
                 loss[2],
@@ -227,7 +233,7 @@ fn main() {
                 loss[4],
                 vae.shares().iter().filter(|&&share| share > 0.002).count(),
             );
-            (sums, steps) = ([0.0; 5], 0);
+            (sums, steps, before) = ([0.0; 5], 0, spent);
         }
     }
 }

@@ -199,16 +199,21 @@ impl Learner {
             return Ok(false);
         }
         self.grow()?;
+        let LearnerSettings {
+            batch, structures, ..
+        } = self.settings;
         let drawn = self
             .replay
-            .draw(self.settings.batch, &mut self.chance.replay);
+            .draw(batch + structures, &mut self.chance.replay);
         let examples: Vec<Arc<Example>> = drawn.iter().filter_map(|k| k.example.clone()).collect();
-        let lessons = self.lessons(&examples);
+        let (timed, structures) = examples.split_at(batch.min(examples.len()));
+        let lessons = self.lessons(timed);
+        let structures: Vec<&Example> = structures.iter().map(|example| &**example).collect();
         let Some(vae) = &mut self.vae else {
             return Ok(false);
         };
         let lessons: Vec<&Lesson> = lessons.iter().collect();
-        match vae.step(&lessons, &mut self.chance.vae) {
+        match vae.step(&structures, &lessons, &mut self.chance.vae) {
             Ok(terms) => {
                 self.status.steps += 1;
                 self.status.loss = Loss {

@@ -15,8 +15,10 @@ pub struct LearnerSettings {
     pub held_out_share: f64,
     /// Held-out traces kept, at most; the newest stay.
     pub held_out: usize,
-    /// Traces of an optimiser step.
+    /// Traces of an optimiser step whose structure and times are learnt.
     pub batch: usize,
+    /// Further traces of a step whose structure is learnt: equal ones cost as much as one.
+    pub structures: usize,
     /// Contexts of the grammar, at most.
     pub max_contexts: usize,
     /// Spans of a trace that is learnt, and of one that is drawn, at most.
@@ -34,6 +36,7 @@ impl Default for LearnerSettings {
             held_out_share: 0.1,
             held_out: 400,
             batch: 32,
+            structures: 160,
             max_contexts: 400_000,
             max_spans: 2_000,
             vae: Some(VaeSettings::default()),

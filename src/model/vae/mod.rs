@@ -26,7 +26,6 @@ mod weights;
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
-use rand::RngExt;
 
 use crate::model::{Example, Nats};
 use batch::{Graphs, Structures, Times};
@@ -170,24 +169,28 @@ impl Vae {
         Ok(())
     }
 
-    /// One optimiser step: structures of all lessons, equal ones merged, and times of some of
-    /// them. Nothing changes unless everything is finite.
+    /// One optimiser step: structures of examples and lessons, equal ones merged, and times of the
+    /// lessons. Both are drawn alike; a structure costs little next to times, so there may be
+    /// many. Nothing changes unless everything is finite.
     pub fn step(
         &mut self,
+        structures: &[&Example],
         lessons: &[&Lesson],
         rng: &mut impl rand::Rng,
     ) -> Result<Terms, StepError> {
         self.check(lessons)?;
+        self.check_structures(structures)?;
         let settings = &self.settings;
         let net = Net::trained(&self.params)?;
-        let examples: Vec<&Example> = lessons.iter().map(|lesson| &lesson.example).collect();
+        let timed = lessons.iter().map(|lesson| &lesson.example);
+        let examples: Vec<&Example> = structures.iter().copied().chain(timed).collect();
         let mut codebook = self.codebook.clone();
         let encoded = encoded(&net, settings, &examples)?;
         codebook.begin(&encoded, rng);
         let chosen = choose(&codebook, settings, &encoded, examples.len());
 
         let groups = merge(&examples, &chosen.code);
-        let timed = some(lessons.len(), settings.timing_lessons, rng);
+        let timed = structures.len()..examples.len();
         let told: Vec<usize> = groups
             .iter()
             .map(|group| group[0])
@@ -198,15 +201,14 @@ impl Vae {
 
         let first: Vec<&Example> = groups.iter().map(|group| examples[group[0]]).collect();
         let structures = Structures::new(&first, settings);
-        let part = |&of: &u32| groups[of as usize].len() as f32 / lessons.len() as f32;
+        let part = |&of: &u32| groups[of as usize].len() as f32 / examples.len() as f32;
         let parts: Vec<f32> = structures.sequence.iter().map(part).collect();
         let parts = Tensor::new(parts.as_slice(), &Device::Cpu)?;
         let nats = decoder::structure(&net, &codes.narrow(0, 0, groups.len())?, &structures)?;
         let node = (nats.node * &parts)?.sum_all()?;
         let edge = (nats.edge * &parts)?.sum_all()?;
 
-        let some: Vec<&Lesson> = timed.iter().map(|&at| lessons[at]).collect();
-        let times = Times::new(&some, settings);
+        let times = Times::new(lessons, settings);
         let codes = codes.narrow(0, groups.len(), timed.len())?;
         let times = decoder::timing(&net, settings, &codes, &times)?.sum_all()?;
         let times = (times / timed.len() as f64)?;
@@ -217,7 +219,7 @@ impl Vae {
             f64::from(settings.beta_node),
         );
         let nats = ((&node + (&edge * lambda)?)? + (&times * beta)?)?;
-        let objective = ((nats * (lessons.len() as f64 / spans))? + commitment)?;
+        let objective = ((nats * (examples.len() as f64 / spans))? + commitment)?;
         let store = objective.backward()?;
         let gradients = adam::gradients(&net, &self.params, &store, settings.clip)?;
 
@@ -228,7 +230,7 @@ impl Vae {
             total: 0.0,
             node: number(&node)?,
             edge: number(&edge)? + beyond,
-            kl_graph: chosen.kl.iter().sum::<f64>() / lessons.len() as f64,
+            kl_graph: chosen.kl.iter().sum::<f64>() / examples.len() as f64,
             kl_node: number(&times)?,
         };
         terms.total = terms.node
@@ -395,6 +397,30 @@ impl Vae {
         codes(&self.codebook, &self.settings, chosen, told)
     }
 
+    fn check_structures(&self, examples: &[&Example]) -> Result<(), VaeError> {
+        let unknown = |token: &u32| *token as usize >= self.tokens;
+        for example in examples {
+            let spans = example.len();
+            if spans == 0 {
+                return Err(VaeError::Empty);
+            }
+            let Example {
+                arity,
+                status,
+                start,
+                end,
+                ..
+            } = example;
+            if [arity.len(), status.len(), start.len(), end.len()] != [spans; 4] {
+                return Err(VaeError::Lesson("not every span has everything"));
+            }
+            if example.tokens.iter().any(unknown) {
+                return Err(VaeError::Lesson("a token is not in the vocabulary"));
+            }
+        }
+        Ok(())
+    }
+
     fn check(&self, lessons: &[&Lesson]) -> Result<(), VaeError> {
         if lessons.is_empty() || lessons.iter().any(|lesson| lesson.example.is_empty()) {
             return Err(VaeError::Empty);
@@ -470,15 +496,4 @@ fn merge(examples: &[&Example], codes: &[u32]) -> Vec<Vec<usize>> {
         }
     }
     groups
-}
-
-/// Some of so many, chosen at random.
-fn some(of: usize, count: usize, rng: &mut impl rand::Rng) -> Vec<usize> {
-    let mut all: Vec<usize> = (0..of).collect();
-    let count = count.min(of);
-    for at in 0..count {
-        all.swap(at, rng.random_range(at..of));
-    }
-    all.truncate(count);
-    all
 }

@@ -22,6 +22,9 @@ pub struct VaeSettings {
     pub embedding: usize,
     /// Codes of z_G. 0 takes z_G out of the model (an ablation).
     pub codes: usize,
+    /// Whether the encoder of z_G sees times besides the structure. With them a code can stand for
+    /// a slow execution; without them equal structures have equal codes and are learnt as one.
+    pub graph_times: bool,
     /// Width of a code.
     pub code_size: usize,
     /// Learning rate of the structure network.
@@ -45,8 +48,6 @@ pub struct VaeSettings {
     pub beta_graph: f32,
     /// Weight of the sum of KL(q(z_v|G) || p).
     pub beta_node: f32,
-    /// Lessons of a step, chosen at random, whose times are learnt; structures are learnt of all.
-    pub timing_lessons: usize,
     /// Numbers of children that are told apart; the last stands for itself and all above.
     pub arities: usize,
     /// Numbers per span in [`super::Lesson::told`].
@@ -70,6 +71,7 @@ impl Default for VaeSettings {
             graph_hidden: 32,
             embedding: 24,
             codes: 64,
+            graph_times: false,
             code_size: 16,
             structure_rate: 6e-3,
             timing_rate: 3e-3,
@@ -81,7 +83,6 @@ impl Default for VaeSettings {
             lambda_edge: 1.0,
             beta_graph: 2.0,
             beta_node: 1.0,
-            timing_lessons: 32,
             arities: 64,
             features: 28,
             start_modes: 3,
@@ -109,7 +110,6 @@ impl VaeSettings {
             self.embedding,
             self.code_size,
             self.features,
-            self.timing_lessons,
             self.max_spans,
         ];
         if sizes.contains(&0) {
