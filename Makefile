@@ -4,7 +4,7 @@ SHELL := bash
 SDKS := .sdks
 PYTHON ?= python3
 
-.PHONY: help build release test unit integration sdks lint fmt layers validate doc ci bench peers clean ci
+.PHONY: help build release test unit integration fixtures sdks lint fmt layers validate doc ci bench peers clean ci
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ $(SDKS)/javascript/.done: integration-tests/sdk/javascript/package.json
 	  cp integration-tests/sdk/javascript/package.json $(SDKS)/javascript/ \
 	  && (cd $(SDKS)/javascript && npm install --no-audit --no-fund --silent --no-package-lock) && touch $@; \
 	else echo "no npm: the tests that need the JavaScript SDK will say that they were skipped"; fi
+
+fixtures: release ## make the recorded traces in fixtures/ again, by the commands of their README
+	@set -e; grep -o 'doppelspan simulate [^`]*' fixtures/README.md | while read -r command; do \
+	  echo "$$command"; target/release/$$command; done
 
 fmt: ## rewrite the sources in the one format
 	cargo fmt --all
