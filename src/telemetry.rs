@@ -77,6 +77,150 @@ pub const EXPORTER_DROPPED_SPANS: Metric = Metric {
     help: "Spans given up after acceptance, by reason: rejected, failed, expired or shutdown.",
 };
 
+/// Spans of accepted requests that a connector was shown.
+pub const CONNECTOR_CONSUMED_ITEMS: Metric = Metric {
+    name: "otelcol_connector_consumed_items",
+    help: "Spans of accepted requests that a connector was shown.",
+};
+
+/// Synthetic spans that every exporter of the connector's pipelines has in hand.
+pub const CONNECTOR_PRODUCED_ITEMS: Metric = Metric {
+    name: "otelcol_connector_produced_items",
+    help: "Synthetic spans that every exporter of the connector's pipelines has in hand.",
+};
+
+/// Spans shed, as whole traces, because the assembler had no room; the observed path is not touched.
+pub const TAP_SHED_SPANS: Metric = Metric {
+    name: "doppelspan_tap_shed_spans",
+    help: "Spans shed, as whole traces, because the assembler had no room; the observed path is not touched.",
+};
+
+/// Spans by what became of them: complete, partial, late, duplicate, evicted, oversized.
+pub const ASSEMBLER_SPANS: Metric = Metric {
+    name: "doppelspan_assembler_spans",
+    help: "Spans by what became of them: complete, partial, late, duplicate, evicted, oversized.",
+};
+
+/// Traces by what became of them: complete, evicted, oversized, or why they are partial.
+pub const ASSEMBLER_TRACES: Metric = Metric {
+    name: "doppelspan_assembler_traces",
+    help: "Traces by what became of them: complete, evicted, oversized, or why they are partial.",
+};
+
+/// Cycles broken and spans that ended before they started.
+pub const ASSEMBLER_MENDED: Metric = Metric {
+    name: "doppelspan_assembler_mended",
+    help: "Cycles broken and spans that ended before they started.",
+};
+
+/// Whole traces not learnt because the tap may have shed spans of them.
+pub const LEARNER_TORN_TRACES: Metric = Metric {
+    name: "doppelspan_learner_torn_traces",
+    help: "Whole traces not learnt because the tap may have shed spans of them.",
+};
+
+/// Whole traces that the learner has seen, held out of training, or could not learn.
+pub const LEARNER_TRACES: Metric = Metric {
+    name: "doppelspan_learner_traces",
+    help: "Whole traces that the learner has seen, held out of training, or could not learn.",
+};
+
+/// Whole traces not learnt because the learner was busy.
+pub const LEARNER_DROPPED_TRACES: Metric = Metric {
+    name: "doppelspan_learner_dropped_traces",
+    help: "Whole traces not learnt because the learner was busy.",
+};
+
+/// Optimiser steps.
+pub const LEARNER_STEPS: Metric = Metric {
+    name: "doppelspan_learner_steps",
+    help: "Optimiser steps.",
+};
+
+/// Optimiser steps undone because something was not finite.
+pub const LEARNER_UNDONE_STEPS: Metric = Metric {
+    name: "doppelspan_learner_undone_steps",
+    help: "Optimiser steps undone because something was not finite.",
+};
+
+/// Snapshots published to the synthesizer.
+pub const LEARNER_SNAPSHOTS: Metric = Metric {
+    name: "doppelspan_learner_snapshots",
+    help: "Snapshots published to the synthesizer.",
+};
+
+/// Synthetic spans drawn when the service was stopped, and sent to nobody.
+pub const SYNTHESIZER_GIVEN_UP_SPANS: Metric = Metric {
+    name: "doppelspan_synthesizer_given_up_spans",
+    help: "Synthetic spans drawn when the service was stopped, and sent to nobody.",
+};
+
+/// Spans of traces being assembled.
+pub const ASSEMBLER_OPEN_SPANS: Metric = Metric {
+    name: "doppelspan_assembler_open_spans",
+    help: "Spans of traces being assembled.",
+};
+
+/// Traces being assembled.
+pub const ASSEMBLER_OPEN_TRACES: Metric = Metric {
+    name: "doppelspan_assembler_open_traces",
+    help: "Traces being assembled.",
+};
+
+/// Memory of traces being assembled.
+pub const ASSEMBLER_OPEN_BYTES: Metric = Metric {
+    name: "doppelspan_assembler_open_bytes",
+    help: "Memory of traces being assembled.",
+};
+
+/// Share of the observed traces that the tap admits to learning at present.
+pub const TAP_ADMITTED: Metric = Metric {
+    name: "doppelspan_tap_admitted_ratio",
+    help: "Share of the observed traces that the tap admits to learning at present.",
+};
+
+/// Traces that wait because a label of theirs is below the vocabulary floor.
+pub const LEARNER_WAITING_TRACES: Metric = Metric {
+    name: "doppelspan_learner_waiting_traces",
+    help: "Traces that wait because a label of theirs is below the vocabulary floor.",
+};
+
+/// Traces kept for replay.
+pub const LEARNER_KEPT_TRACES: Metric = Metric {
+    name: "doppelspan_learner_kept_traces",
+    help: "Traces kept for replay.",
+};
+
+/// Labels (service, operation, kind) above the vocabulary floor.
+pub const LEARNER_LABELS: Metric = Metric {
+    name: "doppelspan_learner_labels",
+    help: "Labels (service, operation, kind) above the vocabulary floor.",
+};
+
+/// CPU seconds spent learning.
+pub const LEARNER_CPU_SECONDS: Metric = Metric {
+    name: "doppelspan_learner_cpu_seconds",
+    help: "CPU seconds spent learning.",
+};
+
+/// Terms of the objective at the last step, in nats a trace.
+pub const LEARNER_LOSS: Metric = Metric {
+    name: "doppelspan_learner_loss_nats",
+    help: "Terms of the objective at the last step, in nats a trace.",
+};
+
+/// Nats a held-out trace costs, by model: lower is better.
+pub const LEARNER_HELD_OUT_NATS: Metric = Metric {
+    name: "doppelspan_learner_held_out_nats",
+    help: "Nats a held-out trace costs, by model: lower is better.",
+};
+
+/// 1 for the sampler that synthetic traces come from, 0 for the other.
+pub const LEARNER_SERVING: Metric = Metric {
+    name: "doppelspan_learner_serving",
+    help: "1 for the sampler that synthetic traces come from, 0 for the other.",
+};
+
 /// Seconds since the start.
 pub const PROCESS_UPTIME: Metric = Metric {
     name: "otelcol_process_uptime",
@@ -119,12 +263,36 @@ pub const COUNTERS: &[Metric] = &[
     EXPORTER_SEND_FAILED_SPANS,
     EXPORTER_ENQUEUE_FAILED_SPANS,
     EXPORTER_DROPPED_SPANS,
+    CONNECTOR_CONSUMED_ITEMS,
+    CONNECTOR_PRODUCED_ITEMS,
+    TAP_SHED_SPANS,
+    ASSEMBLER_SPANS,
+    ASSEMBLER_TRACES,
+    ASSEMBLER_MENDED,
+    LEARNER_TORN_TRACES,
+    LEARNER_TRACES,
+    LEARNER_DROPPED_TRACES,
+    LEARNER_STEPS,
+    LEARNER_UNDONE_STEPS,
+    LEARNER_SNAPSHOTS,
+    SYNTHESIZER_GIVEN_UP_SPANS,
 ];
 
 /// Every gauge.
 pub const GAUGES: &[Metric] = &[
     EXPORTER_QUEUE_SIZE,
     EXPORTER_QUEUE_CAPACITY,
+    ASSEMBLER_OPEN_SPANS,
+    ASSEMBLER_OPEN_TRACES,
+    ASSEMBLER_OPEN_BYTES,
+    TAP_ADMITTED,
+    LEARNER_WAITING_TRACES,
+    LEARNER_KEPT_TRACES,
+    LEARNER_LABELS,
+    LEARNER_CPU_SECONDS,
+    LEARNER_LOSS,
+    LEARNER_HELD_OUT_NATS,
+    LEARNER_SERVING,
     PROCESS_UPTIME,
     PROCESS_CPU_SECONDS,
     PROCESS_MEMORY_RSS,

@@ -4,12 +4,17 @@
 //! nothing was started.
 
 mod components;
+mod generate;
+mod inspect;
+mod lines;
 mod logs;
+mod observed;
 mod progress;
 mod run;
 mod signals;
 mod simulate;
 mod source;
+mod train;
 mod validate;
 
 use std::process::ExitCode;
@@ -42,6 +47,12 @@ enum Command {
     Run(run::Arguments),
     /// Tell every fault of a config, and start nothing
     Validate(validate::Arguments),
+    /// Learn a model from files of observed spans
+    Train(train::Arguments),
+    /// Make synthetic traces from a model: a file, or live to an OTLP backend
+    Generate(generate::Arguments),
+    /// Say what a model has learnt
+    Inspect(inspect::Arguments),
     /// List the components that a config can name
     Components(components::Arguments),
     /// Make traces of a simulated system: into a file, or live over gRPC
@@ -64,6 +75,9 @@ pub fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
+        Command::Train(arguments) => train::run(&arguments),
+        Command::Generate(arguments) => generate::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Components(arguments) => components::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
     };

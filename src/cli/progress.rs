@@ -1,58 +1,72 @@
-//! How far something is: a bar on a terminal, plain lines elsewhere.
+//! How far long work is: a bar on a terminal, a plain line every few seconds elsewhere.
 
 use std::io::IsTerminal as _;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::complain;
 
-/// Progress towards a known total.
-#[derive(Debug)]
+/// How often a plain line is written.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Progress towards a known length, on standard error.
 pub(super) struct Progress {
-    bar: ProgressBar,
-    unit: &'static str,
-    plain: bool,
+    what: &'static str,
     total: u64,
-    said: u64,
+    bar: Option<ProgressBar>,
+    said: Instant,
 }
 
 impl Progress {
-    /// Begins at 0 of `total`, on standard error.
-    pub(super) fn new(total: u64, unit: &'static str) -> Self {
-        let plain = !std::io::stderr().is_terminal();
-        let target = if plain {
-            ProgressDrawTarget::hidden()
-        } else {
-            ProgressDrawTarget::stderr()
-        };
-        let bar = ProgressBar::with_draw_target(Some(total), target);
-        let template = "{bar:32} {human_pos} of {human_len} {msg}, {per_sec}, {eta} left";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
-        bar.set_message(unit);
+    /// `unit` is what is counted: `bytes`, or a noun in the plural.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a command line reads the clock for its user"
+    )]
+    pub(super) fn new(what: &'static str, total: u64, unit: &str) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+            let counts = match unit {
+                "bytes" => "{bytes} of {total_bytes}".to_owned(),
+                unit => format!("{{pos}} of {{len}} {unit}"),
+            };
+            let form = format!("{what:>10} {{wide_bar}} {counts}, {{eta}} left {{msg}}");
+            let style = ProgressStyle::with_template(&form);
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar
+        });
         Self {
-            bar,
-            unit,
-            plain,
+            what,
             total,
-            said: 0,
+            bar,
+            said: Instant::now(),
         }
     }
 
-    /// So many are done. Without a terminal, every tenth of the total is a line.
-    pub(super) fn set(&mut self, done: u64) {
-        self.bar.set_position(done);
-        let tenth = done * 10 / self.total.max(1);
-        if self.plain && tenth > self.said && done < self.total {
-            self.said = tenth;
-            complain(&format!("{done} of {} {}", self.total, self.unit));
+    /// So much is done.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a command line reads the clock for its user"
+    )]
+    pub(super) fn tell(&mut self, done: u64, note: impl FnOnce() -> String) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(done.min(self.total));
+            if self.said.elapsed() > Duration::from_millis(200) {
+                self.said = Instant::now();
+                bar.set_message(note());
+            }
+        } else if self.said.elapsed() >= EVERY {
+            self.said = Instant::now();
+            let percent = 100 * done.min(self.total) / self.total.max(1);
+            complain(&format!("{}: {percent}% {}", self.what, note()));
         }
     }
 
-    /// Over: the bar goes, and this line stays.
-    pub(super) fn finish(self, summary: &str) {
-        self.bar.finish_and_clear();
-        complain(summary);
+    /// It is over.
+    pub(super) fn end(self) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
     }
 }

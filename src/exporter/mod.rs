@@ -12,7 +12,7 @@ pub mod debug;
 mod failure;
 pub mod file;
 mod headers;
-mod json;
+pub(crate) mod json;
 pub mod otlp_grpc;
 pub mod otlp_http;
 #[cfg(test)]

@@ -7,6 +7,7 @@
 mod codec;
 pub mod context;
 mod interner;
+mod lesson;
 mod sampled;
 mod skeleton;
 pub mod timing;
@@ -14,6 +15,7 @@ mod vocabulary;
 
 pub use codec::{decode, encode};
 pub use interner::{Interner, InternerCounts, InternerSettings};
+pub use lesson::{end_fits, lesson, start_fits};
 pub use sampled::{Sampled, SampledSpan, Token};
 pub use skeleton::{Place, Skeleton};
 pub use vocabulary::{BelowFloor, Vocabulary, Word, Words};

@@ -1,5 +1,17 @@
 //! Learning: replay, step, schedule, held-out scoring, publishing.
 
+mod checkpoint;
+mod core;
+mod held_out;
+mod published;
+mod replay;
+mod settings;
 mod status;
+#[cfg(test)]
+mod tests;
 
+pub use checkpoint::{Checkpoint, CheckpointError};
+pub use core::{Broken, Learner};
+pub use published::{Generator, Published};
+pub use settings::LearnerSettings;
 pub use status::{Loss, Serving, Status};

@@ -1,7 +1,7 @@
 //! What the learner says of itself: for metrics, `inspect` and the page.
 
 /// Which sampler the synthetic traces come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Serving {
     /// Nothing learnt yet: nothing is emitted.
@@ -14,7 +14,7 @@ pub enum Serving {
 }
 
 /// The terms of the objective at the last step, in nats per trace.
-#[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Loss {
     /// L_node + lambda_edge L_edge + beta_G KL_G + beta_N sum KL_v.
     pub total: f64,
@@ -29,7 +29,8 @@ pub struct Loss {
 }
 
 /// The state of learning.
-#[derive(Debug, Clone, PartialEq, Default, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Status {
     /// Which sampler serves.
     pub serving: Serving,
@@ -39,6 +40,12 @@ pub struct Status {
     pub traces_held_out: u64,
     /// Traces that wait because a label of theirs is below the vocabulary floor.
     pub traces_waiting: u64,
+    /// Traces given up: too large, their times past all codes, or waiting when there was no room.
+    pub traces_unlearnable: u64,
+    /// Traces kept for replay.
+    pub traces_kept: u64,
+    /// Distinct labelled shapes among them.
+    pub shapes_kept: u64,
     /// Traces offered while the learner was busy, and dropped.
     pub traces_dropped: u64,
     /// Optimiser steps.

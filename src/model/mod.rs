@@ -1,7 +1,10 @@
 //! The hierarchical graph VAE. Imports nothing of the rest of the program and does no I/O.
 
+pub mod dense;
 mod example;
 mod grammar;
+pub mod vae;
 
 pub use example::{Example, TimeCode};
 pub use grammar::{Grammar, GrammarSizes, Nats};
+pub use vae::{Lesson, StepError, Tensors, Terms, Vae, VaeError, VaeSettings, Weights};

@@ -1,6 +1,7 @@
 //! OTLP bytes: walked in place, cut, transcoded from and to JSON, written from templates.
 
 mod payload;
+pub mod template;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod view;

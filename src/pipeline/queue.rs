@@ -93,6 +93,12 @@ pub fn queue(name: &str, settings: QueueSettings) -> (QueueSender, QueueReceiver
 }
 
 impl Shared {
+    fn usage(&self) -> (u32, u32) {
+        let capacity = self.settings.size.max(1);
+        let free = u32::try_from(self.room.available_permits()).unwrap_or(u32::MAX);
+        (capacity.saturating_sub(free), capacity)
+    }
+
     fn cost(&self, payload: &Payload) -> u32 {
         let amount = match self.settings.sizer {
             Sizer::Requests => 1,
@@ -116,7 +122,8 @@ impl QueueSender {
         reserved
     }
 
-    async fn try_reserve(&self, payload: &Payload) -> Result<Permit, Refusal> {
+    /// As [`reserve`](Self::reserve), for one who waits and asks again: nothing is counted.
+    pub async fn try_reserve(&self, payload: &Payload) -> Result<Permit, Refusal> {
         let cost = self.0.cost(payload);
         let room = if self.0.settings.block_on_overflow {
             let room = self.0.room.clone().acquire_many_owned(cost).await;
@@ -154,6 +161,12 @@ impl QueueSender {
     pub fn len(&self) -> usize {
         let items = self.0.items.lock().unwrap_or_else(PoisonError::into_inner);
         items.len()
+    }
+
+    /// How much of the capacity is taken by what waits and what is on its way, from 0 to 1.
+    pub fn fullness(&self) -> f64 {
+        let (taken, capacity) = self.0.usage();
+        f64::from(taken) / f64::from(capacity)
     }
 
     /// Whether no payload waits.
@@ -206,9 +219,7 @@ impl QueueReceiver {
     /// How much of the capacity is taken by what waits and what is on its way to the backend,
     /// and the capacity, both in the unit of the sizer.
     pub fn usage(&self) -> (u32, u32) {
-        let capacity = self.0.settings.size.max(1);
-        let free = u32::try_from(self.0.room.available_permits()).unwrap_or(u32::MAX);
-        (capacity.saturating_sub(free), capacity)
+        self.0.usage()
     }
 
     /// The next payload; none when the queue is closed and empty.

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::health_check::HealthCheck;
 use super::metrics_server::MetricsServer;
 use super::{Document, Extension, MetricsLevel, Running};
+use crate::assembler::Tap;
 use crate::config::{ComponentId, ListenAddress};
+use crate::connector::Synthesizer;
 use crate::otlp::view::Limits;
-use crate::pipeline::{Intake, QueueSender};
+use crate::pipeline::{Intake, Outlet, QueueSender};
 use crate::receiver::otlp::OtlpReceiver;
 use crate::{chance, exporter, receiver};
 
@@ -53,8 +55,9 @@ pub(super) async fn start(document: &Document, running: &mut Running) -> Result<
     let routes = document.routes();
     start_metrics(document, running).await?;
     let queues = start_exporters(document, &routes, running)?;
+    let taps = start_connectors(document, &routes, &queues, running)?;
     start_extensions(document, running).await?;
-    start_receivers(document, &routes, &queues, running).await
+    start_receivers(document, &routes, (&queues, &taps), running).await
 }
 
 async fn start_metrics(document: &Document, running: &mut Running) -> Result<(), StartError> {
@@ -101,6 +104,7 @@ async fn start_extensions(document: &Document, running: &mut Running) -> Result<
 
 type Routes = BTreeMap<ComponentId, Vec<ComponentId>>;
 type Queues = BTreeMap<ComponentId, QueueSender>;
+type Taps = BTreeMap<ComponentId, Tap>;
 
 fn start_exporters(
     document: &Document,
@@ -126,10 +130,33 @@ fn start_exporters(
     Ok(queues)
 }
 
-async fn start_receivers(
+fn start_connectors(
     document: &Document,
     routes: &Routes,
     queues: &Queues,
+    running: &mut Running,
+) -> Result<Taps, StartError> {
+    let mut taps = Taps::new();
+    for (id, config) in &document.connectors {
+        // One that no pipeline names isn't started.
+        let Some(ends) = routes.get(id) else {
+            continue;
+        };
+        let sinks = ends.iter().filter_map(|end| queues.get(end).cloned());
+        let outlet = Outlet::new(sinks.collect());
+        let synthesizer = Synthesizer::start(id, config, outlet);
+        let synthesizer = synthesizer.map_err(StartError::of(format!("connectors.{id}")))?;
+        taps.insert(id.clone(), synthesizer.tap());
+        running.boards.push((id.to_string(), synthesizer.board()));
+        running.connectors.push((id.to_string(), synthesizer));
+    }
+    Ok(taps)
+}
+
+async fn start_receivers(
+    document: &Document,
+    routes: &Routes,
+    (queues, taps): (&Queues, &Taps),
     running: &mut Running,
 ) -> Result<(), StartError> {
     let mut bound = Vec::new();
@@ -141,11 +168,15 @@ async fn start_receivers(
             .iter()
             .filter_map(|end| queues.get(end).cloned())
             .collect();
+        let taps: Vec<_> = ends
+            .iter()
+            .filter_map(|end| taps.get(end).cloned())
+            .collect();
         let intakes = &mut running.intakes;
         let intake = |transport: &'static str| {
             let name = id.to_string();
             let limits = Limits::default();
-            let intake = Intake::new(&name, transport, limits, sinks.clone(), Vec::new());
+            let intake = Intake::new(&name, transport, limits, sinks.clone(), taps.clone());
             intakes.push((format!("{name}/{transport}"), intake.clone()));
             intake
         };

@@ -10,6 +10,8 @@ use crate::pipeline::IntakeCounts;
 pub struct Ledger {
     /// Each receiver and transport, as `otlp/grpc`, and what it met.
     pub receivers: Vec<(String, IntakeCounts)>,
+    /// Each connector and the synthetic spans that it gave to its exporters.
+    pub connectors: Vec<(String, u64)>,
     /// Each exporter and what became of what it took.
     pub exporters: Vec<(String, ExporterCounts)>,
 }
@@ -32,6 +34,9 @@ impl fmt::Display for Ledger {
                 "{receiver}: {} accepted, {} refused, {} rejected, {} failed; ",
                 counts.accepted, counts.refused, counts.rejected, counts.failed
             )?;
+        }
+        for (connector, made) in &self.connectors {
+            write!(f, "{connector}: {made} made; ")?;
         }
         for (at, (exporter, counts)) in self.exporters.iter().enumerate() {
             if at > 0 {

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::build::{self, StartError};
 use super::{Document, Health, Ledger};
+use crate::connector::{Board, Synthesizer};
 use crate::exporter::Tally;
 use crate::pipeline::{Intake, QueueSender};
 
@@ -56,6 +57,9 @@ pub struct Running {
     pub(super) queues: Vec<QueueSender>,
     pub(super) intakes: Vec<(String, Intake)>,
     pub(super) tallies: Vec<(String, Arc<Tally>)>,
+    pub(super) connectors: Vec<(String, Synthesizer)>,
+    /// What the page shows of each synthesizer, by id; filled before extensions start.
+    pub(super) boards: Vec<(String, Arc<Board>)>,
     timeout: std::time::Duration,
 }
 
@@ -73,6 +77,8 @@ impl Running {
             queues: Vec::new(),
             intakes: Vec::new(),
             tallies: Vec::new(),
+            connectors: Vec::new(),
+            boards: Vec::new(),
             timeout: document.service.shutdown_timeout.duration(),
         }
     }
@@ -82,12 +88,22 @@ impl Running {
         &self.addresses
     }
 
-    /// Where every span went so far.
-    pub fn ledger(&self) -> Ledger {
-        ledger(&self.intakes, &self.tallies)
+    /// What is known of each synthesizer, by its id.
+    pub fn boards(&self) -> &[(String, Arc<Board>)] {
+        &self.boards
     }
 
-    /// Drains: receivers finish the calls they are in, exporters send
+    /// Where every span went so far.
+    pub fn ledger(&self) -> Ledger {
+        let mut ledger = ledger(&self.intakes, &self.tallies);
+        let connectors = self.connectors.iter();
+        ledger.connectors = connectors
+            .map(|(id, connector)| (id.clone(), connector.produced()))
+            .collect();
+        ledger
+    }
+
+    /// Drains: receivers finish the calls they are in, connectors save and end, exporters send
     /// what they hold until the deadline.
     pub async fn stop(mut self) -> Ledger {
         let ledger = self.drain().await;
@@ -106,6 +122,16 @@ impl Running {
         });
         join(&mut self.receivers).await;
         let intakes = self.intakes.clone();
+        let connectors = std::mem::take(&mut self.connectors);
+        let made: Vec<(String, u64)> = tokio::task::spawn_blocking(move || {
+            let stop = |(id, connector): (String, Synthesizer)| (id, connector.stop());
+            connectors.into_iter().map(stop).collect()
+        })
+        .await
+        .unwrap_or_else(|fault| {
+            tracing::error!(%fault, "a connector did not end cleanly");
+            Vec::new()
+        });
         for queue in &self.queues {
             queue.close();
         }
@@ -113,7 +139,9 @@ impl Running {
         deadline.abort();
         self.late_stop.cancel();
         join(&mut self.late).await;
-        ledger(&intakes, &self.tallies)
+        let mut ledger = ledger(&intakes, &self.tallies);
+        ledger.connectors = made;
+        ledger
     }
 }
 
@@ -129,6 +157,7 @@ fn ledger(intakes: &[(String, Intake)], tallies: &[(String, Arc<Tally>)]) -> Led
     let intakes = intakes.iter();
     let tallies = tallies.iter();
     Ledger {
+        connectors: Vec::new(),
         receivers: intakes
             .map(|(id, intake)| (id.clone(), intake.counts()))
             .collect(),

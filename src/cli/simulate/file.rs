@@ -11,6 +11,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
 
 use super::Arguments;
+use crate::cli::complain;
 use crate::cli::progress::Progress;
 use crate::simulate::Simulator;
 
@@ -67,7 +68,8 @@ pub(super) fn write(arguments: &Arguments, path: &Path) -> anyhow::Result<ExitCo
         }
     };
     let written = written.with_context(|| format!("can't finish {}", path.display()))?;
-    written.progress.finish(&format!(
+    written.progress.end();
+    complain(&format!(
         "{} traces of {} spans, seed {}, in {}",
         written.traces,
         written.spans,
@@ -101,7 +103,7 @@ fn fill(arguments: &Arguments, content: Content, out: &mut impl Write) -> io::Re
     let mut written = Written {
         traces: 0,
         spans: 0,
-        progress: Progress::new(expected, "traces"),
+        progress: Progress::new("simulating", expected, "traces"),
     };
     let mut whole = ExportTraceServiceRequest::default();
     let mut now = start;
@@ -119,7 +121,10 @@ fn fill(arguments: &Arguments, content: Content, out: &mut impl Write) -> io::Re
             }
         }
         now += simulator.next_gap(arguments.rate);
-        written.progress.set(written.traces);
+        let spans = written.spans;
+        written
+            .progress
+            .tell(written.traces, || format!("{spans} spans"));
     }
     match content {
         Content::Lines => {}

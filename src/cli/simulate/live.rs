@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use super::Arguments;
+use crate::cli::complain;
 use crate::cli::progress::Progress;
 use crate::cli::signals::Signals;
 use crate::simulate::{Drive, DriveCounts};
@@ -30,7 +31,7 @@ async fn drive(arguments: &Arguments, endpoint: &str) -> anyhow::Result<DriveCou
         (None, Some(length)) => (length.as_secs_f64() * arguments.rate) as u64,
         (traces, _) => *drive.traces.insert(traces.unwrap_or(100)),
     };
-    let mut progress = Progress::new(expected, "traces");
+    let mut progress = Progress::new("simulating", expected, "traces");
     let meter = drive.meter.clone();
     let stop = CancellationToken::new();
     let mut signals = Signals::listen()?;
@@ -48,11 +49,15 @@ async fn drive(arguments: &Arguments, endpoint: &str) -> anyhow::Result<DriveCou
             counts = &mut run => break counts?,
             () = &mut over, if !stop.is_cancelled() => stop.cancel(),
             () = signals.next() => stop.cancel(),
-            _ = beat.tick() => progress.set(meter.counts().traces),
+            _ = beat.tick() => {
+                let counts = meter.counts();
+                progress.tell(counts.traces, || format!("{} spans sent", counts.sent));
+            },
         }
     };
     let counts = counts.with_context(|| format!("{endpoint} is no address; write host:port"))?;
-    progress.finish(&format!(
+    progress.end();
+    complain(&format!(
         "{} traces of {} spans sent to {endpoint}: {} taken, {} rejected, {} given up, {} times \
          told to wait",
         counts.traces, counts.spans, counts.sent, counts.rejected, counts.given_up, counts.refusals

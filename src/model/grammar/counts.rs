@@ -102,21 +102,21 @@ impl Counts {
         self.contexts.len()
     }
 
-    /// Counts an outcome in every context of the chain.
-    pub(super) fn add(&mut self, chain: &Chain, outcome: u32) {
+    /// Counts an outcome, so many times, in every context of the chain.
+    pub(super) fn add(&mut self, chain: &Chain, outcome: u32, times: f32) {
         for context in chain {
             if self.contexts.len() >= self.max_contexts && !self.contexts.contains_key(context) {
                 continue;
             }
             let outcomes = self.contexts.entry(*context).or_default();
-            outcomes.total += 1.0;
+            outcomes.total += f64::from(times);
             match outcomes
                 .counts
                 .iter_mut()
                 .find(|(known, _)| *known == outcome)
             {
-                Some((_, count)) => *count += 1.0,
-                None => outcomes.counts.push((outcome, 1.0)),
+                Some((_, count)) => *count += times,
+                None => outcomes.counts.push((outcome, times)),
             }
         }
     }
@@ -221,7 +221,7 @@ mod tests {
     fn counts(outcomes: &[(u64, u32)]) -> Counts {
         let mut counts = Counts::new(100);
         for &(context, outcome) in outcomes {
-            counts.add(&[context, 0], outcome);
+            counts.add(&[context, 0], outcome, 1.0);
         }
         counts
     }

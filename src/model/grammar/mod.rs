@@ -104,13 +104,15 @@ impl Grammar {
         self.counts.len()
     }
 
-    /// Counts a trace.
-    pub fn learn(&mut self, example: &Example) {
+    /// Counts a trace that stands for so many (1 for a trace that was just observed).
+    pub fn learn(&mut self, example: &Example, times: f32) {
         let highest = example.tokens.iter().max().map_or(0, |token| token + 1);
         self.tokens = self.tokens.max(highest);
         self.traces += 1;
         let mut counts = std::mem::replace(&mut self.counts, Counts::new(0));
-        walk(example, |event, outcome| counts.add(event.chain(), outcome));
+        walk(example, |event, outcome| {
+            counts.add(event.chain(), outcome, times)
+        });
         self.counts = counts;
     }
 
@@ -380,7 +382,7 @@ mod tests {
         let mut grammar = Grammar::new(SIZES);
         for round in 0..60_u8 {
             let kind = u32::from(round % 3 == 0);
-            grammar.learn(&request(kind, 2 + 3 * kind, 1 + round % 40));
+            grammar.learn(&request(kind, 2 + 3 * kind, 1 + round % 40), 1.0);
         }
         grammar
     }
@@ -405,7 +407,7 @@ mod tests {
         ) {
             let mut grammar = Grammar::new(SIZES);
             for (kind, calls) in kinds {
-                grammar.learn(&request(kind, calls, 7));
+                grammar.learn(&request(kind, calls, 7), 1.0);
             }
             let drawn = grammar.sample(&mut ChaCha8Rng::seed_from_u64(seed), size);
             prop_assert!(whole(&drawn));
@@ -453,7 +455,7 @@ mod tests {
         linked.links = vec![(2, 1)];
         let before = grammar.nats(&linked);
         for _ in 0..50 {
-            grammar.learn(&linked);
+            grammar.learn(&linked, 1.0);
         }
         assert!(grammar.nats(&linked).structure < before.structure);
         let mut rng = ChaCha8Rng::seed_from_u64(3);
@@ -481,7 +483,7 @@ mod tests {
         let mut grammar = grammar();
         grammar.fade(0.1);
         for _ in 0..20 {
-            grammar.learn(&request(1, 5, 9));
+            grammar.learn(&request(1, 5, 9), 1.0);
         }
         let [old, new] = [request(0, 2, 9), request(1, 5, 9)].map(|example| grammar.nats(&example));
         assert!(new.structure < old.structure);

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{HealthCheckConfig, TelemetryConfig};
 use crate::config::{ComponentId, Period};
+use crate::connector::SynthesizerConfig;
 use crate::{exporter, receiver};
 
 pub use read::load;
@@ -21,6 +22,8 @@ pub struct Document {
     pub receivers: BTreeMap<ComponentId, receiver::Config>,
     /// `exporters`.
     pub exporters: BTreeMap<ComponentId, exporter::Config>,
+    /// `connectors`.
+    pub connectors: BTreeMap<ComponentId, SynthesizerConfig>,
     /// `extensions`.
     pub extensions: BTreeMap<ComponentId, Extension>,
     /// `service`.
@@ -63,16 +66,17 @@ impl Default for ServiceConfig {
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PipelineConfig {
-    /// Receivers.
+    /// Receivers, or connectors that end other pipelines.
     pub receivers: Vec<String>,
     /// Processors; there are none yet.
     pub processors: Vec<String>,
-    /// Exporters.
+    /// Exporters, or connectors that begin other pipelines.
     pub exporters: Vec<String>,
 }
 
 impl Document {
-    /// The receivers that a pipeline names, each once, and the exporters that each feeds.
+    /// The receivers and connectors that pipelines begin with, each once, and the exporters and
+    /// connectors that each feeds.
     pub(super) fn routes(&self) -> BTreeMap<ComponentId, Vec<ComponentId>> {
         let mut routes: BTreeMap<ComponentId, Vec<ComponentId>> = BTreeMap::new();
         for pipeline in self.service.pipelines.values() {

@@ -8,8 +8,9 @@ use serde_yaml_ng::{Mapping, Value};
 use super::source::{self, Tree};
 use super::{Document, Extension, PipelineConfig, ServiceConfig};
 use crate::config::{ComponentId, Fault, Faults, Present};
+use crate::connector::SynthesizerConfig;
 use crate::service::HealthCheckConfig;
-use crate::{exporter, receiver};
+use crate::{connector, exporter, receiver};
 
 const SECTIONS: [&str; 6] = [
     "receivers",
@@ -80,9 +81,17 @@ fn read(tree: &mut Tree, faults: &mut Faults) -> Document {
             )))
         },
     );
-    for name in ["processors", "connectors"] {
-        section::<()>(root, name, &[], faults, |_, _| Ok(None));
-    }
+    let connectors = section(
+        root,
+        "connectors",
+        &connector::KINDS,
+        faults,
+        |kind, value| match kind {
+            "synthesizer" => keys(value).map(Some),
+            _ => Ok(None),
+        },
+    );
+    section::<()>(root, "processors", &[], faults, |_, _| Ok(None));
     let service = service(root, faults);
     faults.below("receivers", |faults| {
         for (id, config) in &receivers {
@@ -94,6 +103,12 @@ fn read(tree: &mut Tree, faults: &mut Faults) -> Document {
             faults.below(&id.to_string(), |faults| config.check(faults));
         }
     });
+    faults.below("connectors", |faults| {
+        let connectors: &BTreeMap<ComponentId, SynthesizerConfig> = &connectors;
+        for (id, config) in connectors {
+            faults.below(&id.to_string(), |faults| config.check(faults));
+        }
+    });
     faults.below("extensions", |faults| {
         for (id, Extension::HealthCheck(config)) in &extensions {
             faults.below(&id.to_string(), |faults| config.check(faults));
@@ -102,6 +117,7 @@ fn read(tree: &mut Tree, faults: &mut Faults) -> Document {
     let document = Document {
         receivers,
         exporters,
+        connectors,
         extensions,
         service,
     };
@@ -120,6 +136,12 @@ fn whole<T: DeserializeOwned>(value: &Value) -> Result<T, Bad> {
         path: fault.path().to_string(),
         message: fault.inner().to_string(),
     })
+}
+
+/// A component's keys; none written means all defaults.
+fn keys<T: DeserializeOwned + Default>(value: &Value) -> Result<T, Bad> {
+    let keys: Present<T> = whole(value)?;
+    Ok(keys.into_option().unwrap_or_default())
 }
 
 fn tracked<T>(
@@ -289,7 +311,46 @@ fn check_service(root: &Mapping, document: &Document, faults: &mut Faults) {
                 check_pipeline(name, pipeline, &declared, faults)
             });
         }
+        let pipelines: Vec<&PipelineConfig> = service.pipelines.values().collect();
+        for id in document.connectors.keys() {
+            check_connector(&id.to_string(), &pipelines, faults);
+        }
     });
+}
+
+/// A connector ends at least one pipeline and begins at least one, and no trace that it made comes
+/// back to it.
+fn check_connector(id: &str, pipelines: &[&PipelineConfig], faults: &mut Faults) {
+    let ends = |p: &&&PipelineConfig| p.exporters.iter().any(|named| named == id);
+    let begins = |p: &&&PipelineConfig| p.receivers.iter().any(|named| named == id);
+    match (pipelines.iter().any(|p| ends(&p)), pipelines.iter().any(|p| begins(&p))) {
+        (true, false) => faults.push(
+            "",
+            format!("connector `{id}` ends a pipeline and begins none; name it among the receivers of another"),
+        ),
+        (false, true) => faults.push(
+            "",
+            format!("connector `{id}` begins a pipeline and ends none; name it among the exporters of another"),
+        ),
+        _ => {}
+    }
+    let mut reached: Vec<&str> = vec![id];
+    let mut at = 0;
+    while let Some(&from) = reached.get(at) {
+        at += 1;
+        let begun = pipelines
+            .iter()
+            .filter(|p| p.receivers.iter().any(|named| named == from));
+        for next in begun.flat_map(|p| &p.exporters) {
+            if next == id {
+                faults.push("", format!("what connector `{id}` makes comes back to it"));
+                return;
+            }
+            if !reached.contains(&next.as_str()) {
+                reached.push(next);
+            }
+        }
+    }
 }
 
 fn check_pipeline(

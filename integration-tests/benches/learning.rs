@@ -1,0 +1,247 @@
+//! How fast the VAE learns: nats per held-out trace against CPU seconds, beside the grammar's.
+//!
+//! `cargo bench --bench learning -- FILE [SECONDS] [key=value ...]` reads a file of OTLP requests,
+//! holds every eighth trace out, trains on the others on one core and prints a line per scoring.
+//! The grammar has learnt every training trace before the first line. Keys are those of
+//! `VaeSettings`, besides `lessons` (a step), `seed` and `every` (seconds between scorings).
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a benchmark reads the clock and its own arguments"
+)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use doppelspan::assembler::{Assembler, AssemblerSettings, Tap, TapSettings};
+use doppelspan::chance::{Rng, stream};
+use doppelspan::features::timing::{BINS, Coder, END_MODES, START_MODES};
+use doppelspan::features::{Interner, Token, Vocabulary, context, encode, lesson};
+use doppelspan::model::vae::one_core;
+use doppelspan::model::{Example, Grammar, GrammarSizes, Lesson, Vae, VaeSettings};
+use doppelspan::otlp::view::{Limits, walk};
+use doppelspan::receiver::otlpjsonfile;
+use doppelspan::trace::Trace;
+
+/// CPU seconds of this thread so far.
+fn cpu_seconds() -> f64 {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = told
+        .split(' ')
+        .next()
+        .and_then(|number| number.parse::<f64>().ok());
+    nanoseconds.unwrap_or_default() / 1e9
+}
+
+/// The whole traces of a file, and the texts of their labels.
+fn traces(path: &Path) -> (Vec<Trace>, std::sync::Arc<Interner>) {
+    let interner = std::sync::Arc::new(Interner::default());
+    let settings = TapSettings {
+        shards: 1,
+        waiting_spans: usize::MAX / 2,
+        max_wait: Duration::from_secs(30),
+    };
+    let (tap, feeds) = Tap::new(&settings, interner.clone());
+    let mut assembler = Assembler::new(AssemblerSettings::default());
+    let mut traces = Vec::new();
+    let mut now = Duration::ZERO;
+    for request in otlpjsonfile::read(path).expect("the file opens") {
+        let request = request.expect("a request");
+        let mut batch = tap.begin();
+        walk(&request, &Limits::default(), &mut batch).expect("a walk");
+        batch.commit();
+        if let Ok(Some(records)) = feeds[0].next(Duration::ZERO) {
+            assembler.add(records, now);
+        }
+        now += Duration::from_millis(100);
+        traces.extend(assembler.take_done(now));
+    }
+    traces.extend(assembler.finish(now));
+    let whole = traces.into_iter().filter_map(|done| done.trace.ok());
+    (whole.collect(), interner)
+}
+
+struct Corpus {
+    vocabulary: Vocabulary,
+    coder: Coder,
+    services: Vec<u32>,
+    training: Vec<Lesson>,
+    held_out: Vec<Lesson>,
+}
+
+fn corpus(path: &Path) -> Corpus {
+    let (traces, texts) = traces(path);
+    let mut vocabulary = Vocabulary::new(20, 10_000);
+    let is_held_out = |at: usize| at % 8 == 7;
+    for (at, trace) in traces.iter().enumerate() {
+        if !is_held_out(at) {
+            vocabulary.observe(trace, &texts);
+        }
+    }
+    let known: Vec<(usize, Trace, Vec<Token>)> = traces
+        .into_iter()
+        .enumerate()
+        .filter_map(|(at, trace)| {
+            let tokens = vocabulary.tokens(&trace).ok()?;
+            Some((at, trace, tokens))
+        })
+        .collect();
+    let training = known.iter().filter(|(at, ..)| !is_held_out(*at));
+    let coder = Coder::fit(training.map(|(_, trace, tokens)| (trace, tokens.as_slice())));
+    let services = vocabulary.services();
+    let mut memory = context::Memory::default();
+    let (mut training, mut held_out) = (Vec::new(), Vec::new());
+    for (at, trace, tokens) in &known {
+        let Ok(example) = encode(trace, tokens, &coder) else {
+            continue;
+        };
+        let lesson = lesson(example, &coder, &services, &mut memory);
+        match is_held_out(*at) {
+            true => held_out.push(lesson),
+            false => training.push(lesson),
+        }
+    }
+    Corpus {
+        vocabulary,
+        coder,
+        services,
+        training,
+        held_out,
+    }
+}
+
+fn settings(changes: &BTreeMap<String, String>) -> VaeSettings {
+    let mut value = serde_json::to_value(VaeSettings::default()).expect("settings");
+    let known = value.as_object_mut().expect("settings are a map");
+    for (key, change) in changes {
+        if let Some(setting) = known.get_mut(key) {
+            *setting = serde_json::from_str(change).expect("a number");
+        }
+    }
+    serde_json::from_value(value).expect("settings")
+}
+
+fn mean(nats: &[doppelspan::model::Nats]) -> [f64; 3] {
+    let count = nats.len() as f64;
+    let of = |part: fn(&doppelspan::model::Nats) -> f64| nats.iter().map(part).sum::<f64>() / count;
+    [of(|n| n.structure), of(|n| n.timing), of(|n| n.total())]
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| a != "--bench")
+        .collect();
+    let Some(path) = arguments.first() else {
+        println!("usage: cargo bench --bench learning -- FILE [SECONDS] [key=value ...]");
+        return;
+    };
+    let changes: BTreeMap<String, String> = arguments
+        .iter()
+        .filter_map(|argument| argument.split_once('='))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect();
+    let seconds: f64 = arguments
+        .get(1)
+        .and_then(|a| a.parse().ok())
+        .unwrap_or(90.0);
+    let number =
+        |key: &str, default: f64| changes.get(key).map_or(default, |v| v.parse().expect(key));
+    let every = number("every", 10.0);
+    let batch = number("lessons", 32.0) as usize;
+    let structures = number("structures", 160.0) as usize;
+
+    let _core = one_core();
+    let corpus = corpus(Path::new(path));
+    let spans = |lessons: &[Lesson]| lessons.iter().map(|l| l.example.len()).sum::<usize>();
+    println!(
+        "{} training traces of {} spans, {} held out, {} tokens; read in {:.1} CPU s",
+        corpus.training.len(),
+        spans(&corpus.training),
+        corpus.held_out.len(),
+        corpus.vocabulary.len(),
+        cpu_seconds(),
+    );
+    let mut grammar = Grammar::new(GrammarSizes {
+        start_modes: START_MODES as u32,
+        end_modes: END_MODES as u32,
+        bins: BINS as u32,
+        max_contexts: 2_000_000,
+        max_spans: 1_000,
+    });
+    let began = cpu_seconds();
+    for lesson in &corpus.training {
+        grammar.learn(&lesson.example, 1.0);
+    }
+    let learnt = cpu_seconds() - began;
+    let told: Vec<_> = corpus
+        .held_out
+        .iter()
+        .map(|l| grammar.nats(&l.example))
+        .collect();
+    let [structure, timing, total] = mean(&told);
+    println!(
+        "grammar: structure {structure:.3}, timing {timing:.2}, total {total:.2} nats ({learnt:.1} CPU s)"
+    );
+
+    let mut rng = stream(number("seed", 1.0) as u64, "learning");
+    let settings = settings(&changes);
+    let mut vae = Vae::new(settings, corpus.vocabulary.len() as u32, &mut rng).expect("a model");
+    println!("VAE of {} numbers", vae.size());
+    let held_out: Vec<&Lesson> = corpus.held_out.iter().collect();
+    let (mut spent, mut next) = (0.0, every / 4.0);
+    let mut sums = [0.0; 5];
+    let mut steps = 0;
+    let mut order: Vec<usize> = Vec::new();
+    while spent < seconds {
+        let began = cpu_seconds();
+        let lessons: Vec<&Lesson> = (0..batch)
+            .map(|_| &corpus.training[draw(&mut order, corpus.training.len(), &mut rng)])
+            .collect();
+        let others: Vec<&Example> = (0..structures)
+            .map(|_| &corpus.training[draw(&mut order, corpus.training.len(), &mut rng)].example)
+            .collect();
+        let terms = vae.step(&others, &lessons, &mut rng).expect("a step");
+        spent += cpu_seconds() - began;
+        steps += 1;
+        for (sum, term) in sums.iter_mut().zip([
+            terms.total,
+            terms.node,
+            terms.edge,
+            terms.kl_graph,
+            terms.kl_node,
+        ]) {
+            *sum += term;
+        }
+        if spent >= next || spent >= seconds {
+            next = spent + every;
+            let began = cpu_seconds();
+            let [structure, timing, total] = mean(&vae.nats(&held_out).expect("nats"));
+            let scored = cpu_seconds() - began;
+            let loss = sums.map(|sum| sum / f64::from(steps));
+            println!(
+                "{spent:6.1} CPU s, {:5} steps ({:.1} ms): held-out {structure:.3} + {timing:.2} = {total:.2} | loss {:.2}: node {:.3} edge {:.3} KL_G {:.3} KL_v {:.2} | {} codes, scored in {scored:.1} s",
+                vae.steps(),
+                spent * 1e3 / f64::from(vae.steps()),
+                loss[0],
+                loss[1],
+                loss[2],
+                loss[3],
+                loss[4],
+                vae.shares().iter().filter(|&&share| share > 0.002).count(),
+            );
+            (sums, steps) = ([0.0; 5], 0);
+        }
+    }
+}
+
+/// The next of an endless shuffled deck.
+fn draw(order: &mut Vec<usize>, of: usize, rng: &mut Rng) -> usize {
+    use rand::seq::SliceRandom;
+    if order.is_empty() {
+        *order = (0..of).collect();
+        order.shuffle(rng);
+    }
+    order.pop().unwrap_or_default()
+}

@@ -1,0 +1,303 @@
+//! `doppelspan generate`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, ensure};
+use rand::{SeedableRng as _, rngs::SysRng};
+use tokio_util::sync::CancellationToken;
+
+use super::lines::Lines;
+use super::progress::Progress;
+use super::{complain, say};
+use crate::chance::{self, Rng};
+use crate::config::{ComponentId, Period};
+use crate::exporter::{self, Compression, ExporterCounts, otlp_grpc};
+use crate::features::Sampled;
+use crate::learner::{Checkpoint, Published};
+use crate::otlp::Payload;
+use crate::pipeline::{Outlet, Refusal};
+use crate::synthesizer::{Identity, Mode, Pace, Sampler, Writer};
+
+/// Traces drawn at once.
+const DRAWN: usize = 64;
+/// Spans of a request, about; of a line in a file, so that one line stays readable.
+const SPANS: usize = 500;
+/// When files begin that are made with a seed: 2026-01-01T00:00:00Z, so that bytes repeat.
+const EPOCH: Duration = Duration::from_secs(1_767_225_600);
+
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("amount").required(true).args(["traces", "duration"])))]
+#[command(group(clap::ArgGroup::new("to").required(true).args(["output", "otlp_endpoint"])))]
+pub(super) struct Arguments {
+    /// A model: what `train` wrote, or the checkpoint of a synthesizer
+    #[arg(long, value_name = "MODEL")]
+    model: PathBuf,
+    /// Traces to make
+    #[arg(long)]
+    traces: Option<u64>,
+    /// How long to make traces, as `10s` or `5m`, at `--rate` a second
+    #[arg(long, requires = "rate")]
+    duration: Option<Period>,
+    /// Traces a second; in a file it spaces their times (10 unless given), over the network it
+    /// paces them (as fast as the backend takes them unless given)
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Spans of every trace; left to the model unless given
+    #[arg(long)]
+    spans: Option<usize>,
+    /// The same seed and model give the same traces, ids and (in a file) times; fresh unless given
+    #[arg(long)]
+    seed: Option<u64>,
+    /// A file of OTLP/JSON lines; compressed if it ends in .gz or .zst; `-` is standard output
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// `host:port` of an OTLP backend, over gRPC
+    #[arg(long, value_name = "ADDRESS")]
+    otlp_endpoint: Option<String>,
+    /// Talk to the backend without TLS (the default for addresses of this machine)
+    #[arg(long, requires = "otlp_endpoint")]
+    otlp_insecure: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if let Some(rate) = arguments.rate {
+        ensure!(
+            rate > 0.0 && rate <= 1e6,
+            "--rate must be above 0 and at most 1000000, got {rate}"
+        );
+    }
+    if let Some(spans) = arguments.spans {
+        ensure!(
+            (1..=2_000).contains(&spans),
+            "--spans must be from 1 to 2000, got {spans}"
+        );
+    }
+    let checkpoint = Checkpoint::load(&arguments.model)?;
+    let published = checkpoint.published()?.with_context(|| {
+        format!(
+            "{}: has learnt too little to draw from",
+            arguments.model.display()
+        )
+    })?;
+    let maker = Maker::new(arguments, &published)?;
+    match (&arguments.output, &arguments.otlp_endpoint) {
+        (Some(path), _) => to_file(arguments, maker, path),
+        (None, Some(endpoint)) => {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()?;
+            runtime.block_on(to_backend(arguments, maker, endpoint))
+        }
+        (None, None) => anyhow::bail!("give --output or --otlp-endpoint"),
+    }
+}
+
+/// Draws traces and writes them.
+struct Maker {
+    sampler: Sampler,
+    writer: Writer,
+    chance: Rng,
+    identity: Identity,
+    spans: Option<usize>,
+    drawn: std::vec::IntoIter<Sampled>,
+}
+
+impl Maker {
+    fn new(arguments: &Arguments, published: &Published) -> anyhow::Result<Self> {
+        let stream = |purpose| -> anyhow::Result<Rng> {
+            Ok(match arguments.seed {
+                Some(seed) => chance::stream(seed, purpose),
+                None => Rng::try_from_rng(&mut SysRng).context("the system gives no chance")?,
+            })
+        };
+        Ok(Self {
+            sampler: Sampler::new(published)?,
+            writer: Writer::new(&published.words),
+            chance: stream("samples")?,
+            identity: Identity::new(stream("ids")?),
+            spans: arguments.spans,
+            drawn: Vec::new().into_iter(),
+        })
+    }
+
+    /// Adds a trace that starts so long after 1970.
+    fn add(&mut self, start: Duration) {
+        if self.drawn.len() == 0 {
+            let drawn = self
+                .sampler
+                .sample_many(&mut self.chance, DRAWN, self.spans);
+            self.drawn = drawn.into_iter();
+        }
+        if let Some(sampled) = self.drawn.next() {
+            let start = start.as_nanos() as u64;
+            // A sampler draws nothing that can't be written; a model that could would be told here.
+            if !self.writer.add(&sampled, start, &mut self.identity) {
+                complain("a trace was drawn that can't be written");
+            }
+        }
+    }
+}
+
+fn to_file(
+    arguments: &Arguments,
+    mut maker: Maker,
+    path: &std::path::Path,
+) -> anyhow::Result<ExitCode> {
+    let rate = arguments.rate.unwrap_or(10.0);
+    let count = match (arguments.traces, arguments.duration) {
+        (Some(traces), _) => traces,
+        (None, Some(duration)) => (duration.duration().as_secs_f64() * rate) as u64,
+        (None, None) => 0,
+    };
+    let begin = match arguments.seed {
+        Some(_) => EPOCH,
+        None => now()?,
+    };
+    let mut lines = Lines::create(path)?;
+    let mut progress = Progress::new("writing", count, "traces");
+    let mut spans = 0;
+    for at in 0..count {
+        maker.add(begin + Duration::from_secs_f64(at as f64 / rate));
+        if maker.writer.spans() >= SPANS || at + 1 == count {
+            let payload = maker.writer.take();
+            spans += payload.spans();
+            lines.write(&payload)?;
+        }
+        progress.tell(at + 1, || format!("{spans} spans"));
+    }
+    progress.end();
+    lines.end()?;
+    if path.as_os_str() != "-" {
+        say(&format!(
+            "wrote {count} traces of {spans} spans to {}",
+            path.display()
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a command line reads the clock for its user"
+)]
+fn now() -> anyhow::Result<Duration> {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .context("the system's clock stands before 1970")
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a command line reads the clock for its user"
+)]
+async fn to_backend(
+    arguments: &Arguments,
+    mut maker: Maker,
+    endpoint: &str,
+) -> anyhow::Result<ExitCode> {
+    let mut config = otlp_grpc::Config {
+        endpoint: endpoint.to_owned(),
+        compression: Compression::None,
+        ..otlp_grpc::Config::default()
+    };
+    config.tls.insecure = arguments.otlp_insecure || is_local(endpoint);
+    config.retry_on_failure.max_elapsed_time = Period::from_secs(30);
+    let mut faults = crate::config::Faults::default();
+    config.check(&mut faults);
+    if let Some(fault) = faults.into_vec().into_iter().next() {
+        anyhow::bail!("--otlp-endpoint: {}", fault.message);
+    }
+    let id: ComponentId = "otlp_grpc/generate".parse().map_err(anyhow::Error::msg)?;
+    let jitter = chance::stream(arguments.seed.unwrap_or_default(), "retries");
+    let config = exporter::Config::OtlpGrpc(Box::new(config));
+    let (queue, exporter) = exporter::bind(&id, &config, jitter)?;
+    let tally = exporter.tally();
+    let stop = CancellationToken::new();
+    let sending = tokio::spawn(exporter.run(stop.clone()));
+    let outlet = Outlet::new(vec![queue.clone()]);
+
+    let limit = arguments.duration.map(Period::duration);
+    let count = match (arguments.traces, limit) {
+        (Some(traces), _) => traces,
+        (None, Some(limit)) => (limit.as_secs_f64() * arguments.rate.unwrap_or_default()) as u64,
+        (None, None) => 0,
+    };
+    let began = Instant::now();
+    let mut pace = arguments
+        .rate
+        .map(|per_second| Pace::new(Mode::Rate { per_second }));
+    let mut progress = Progress::new("sending", count, "traces");
+    let (mut made, mut given) = (0, 0);
+    while made < count {
+        let elapsed = began.elapsed();
+        let owed = match &mut pace {
+            Some(pace) => pace.owed(elapsed, 0),
+            None => DRAWN as u64,
+        };
+        let batch = owed.min(count - made);
+        let present = now()?;
+        for _ in 0..batch {
+            maker.add(present);
+            if maker.writer.spans() >= SPANS * 4 {
+                given += give(&outlet, maker.writer.take()).await;
+            }
+        }
+        given += give(&outlet, maker.writer.take()).await;
+        made += batch;
+        progress.tell(made, || format!("{} spans sent", tally.counts().sent));
+        if let Some(pace) = &pace
+            && made < count
+        {
+            tokio::time::sleep(pace.next_due(began.elapsed())).await;
+        }
+    }
+    progress.end();
+    queue.close();
+    sending.await?;
+    told(made, given, &tally.counts(), endpoint)
+}
+
+/// Gives a payload to the exporter, waiting for room; the spans given.
+async fn give(outlet: &Outlet, payload: Payload) -> u64 {
+    if payload.spans() == 0 {
+        return 0;
+    }
+    loop {
+        match outlet.offer(&payload).await {
+            Ok(()) => return payload.spans() as u64,
+            Err(Refusal::Full { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
+            Err(_) => return 0,
+        }
+    }
+}
+
+/// Says what became of everything; a failure unless all of it arrived.
+fn told(
+    traces: u64,
+    given: u64,
+    counts: &ExporterCounts,
+    endpoint: &str,
+) -> anyhow::Result<ExitCode> {
+    say(&format!(
+        "made {traces} traces of {given} spans; {endpoint} took {} spans",
+        counts.sent
+    ))?;
+    let lost = given.saturating_sub(counts.sent);
+    if lost == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    complain(&format!(
+        "{lost} spans did not arrive ({} rejected by the backend, {} given up)",
+        counts.rejected, counts.dropped
+    ));
+    Ok(ExitCode::FAILURE)
+}
+
+fn is_local(endpoint: &str) -> bool {
+    let host = endpoint.rsplit_once(':').map_or(endpoint, |(host, _)| host);
+    let host = host.trim_start_matches("http://");
+    ["localhost", "127.0.0.1", "[::1]"].contains(&host)
+}

@@ -1,0 +1,136 @@
+//! `doppelspan train`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+
+use super::progress::Progress;
+use super::{observed, say};
+use crate::features::Interner;
+use crate::learner::{Checkpoint, Learner, LearnerSettings, Serving};
+use crate::model::vae::one_core;
+
+/// Steps between two scores.
+const SCORE_EVERY: u64 = 100;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Files of observed spans: OTLP/JSON lines or length-prefixed protobuf, plain, .gz or .zst
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    input: Vec<PathBuf>,
+    /// Where the model goes
+    #[arg(long, value_name = "MODEL")]
+    output: PathBuf,
+    /// The same seed, files and steps give the same model
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Optimiser steps
+    #[arg(long, default_value_t = 2_000)]
+    steps: u64,
+    /// Stop after so many minutes at the latest; the model then depends on the machine
+    #[arg(long)]
+    minutes: Option<f64>,
+    /// Distinct traces that a (service, operation, kind) needs before synthetic traces may have it
+    #[arg(long, default_value_t = 20, value_name = "TRACES")]
+    min_traces: u32,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let folder = arguments
+        .output
+        .parent()
+        .filter(|f| !f.as_os_str().is_empty());
+    let folder = folder.unwrap_or(std::path::Path::new("."));
+    // Found out now, not after an hour of training.
+    tempfile::NamedTempFile::new_in(folder)
+        .with_context(|| format!("can't write to {}", folder.display()))?;
+    let settings = LearnerSettings {
+        min_traces: arguments.min_traces,
+        replay: 20_000,
+        ..LearnerSettings::default()
+    };
+    let texts = Arc::new(Interner::default());
+    let mut learner = Learner::new(settings, texts.clone(), arguments.seed);
+    let read = observed::read(&arguments.input, &texts, |trace| {
+        learner.take(trace);
+        Ok(())
+    })?;
+    let assembled = read.assembled;
+    let partial: u64 = assembled.traces_partial.iter().sum();
+    say(&format!(
+        "read {} traces of {} spans; {partial} partial ones and {} bad spans left out",
+        assembled.traces_complete, assembled.complete, read.rejected
+    ))?;
+    if read.bad > 0 {
+        say(&format!(
+            "{} of {} records could not be used",
+            read.bad, read.records
+        ))?;
+    }
+    ensure!(
+        learner.vocabulary().len() > 0,
+        "there is nothing to learn: no (service, operation, kind) stands in {} traces or more; \
+         give more input, or lower --min-traces",
+        arguments.min_traces
+    );
+    learner.refit();
+    // One core: more would only wait for each other, and what is summed where would vary.
+    let _core = one_core();
+    train(arguments, &mut learner)?;
+    Checkpoint::of(&learner).save(&arguments.output)?;
+    let status = learner.status();
+    let nats = |nats: Option<f64>| nats.map_or("–".to_owned(), |nats| format!("{nats:.1}"));
+    say(&format!(
+        "{} steps; a held-out trace costs {} nats with the VAE, {} with the grammar: the {} serves",
+        status.steps,
+        nats(status.held_out_vae),
+        nats(status.held_out_grammar),
+        match status.serving {
+            Serving::Vae => "VAE",
+            _ => "grammar",
+        }
+    ))?;
+    say(&format!("wrote {}", arguments.output.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a command line reads the clock for its user"
+)]
+fn train(arguments: &Arguments, learner: &mut Learner) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let limit = arguments.minutes.map(|minutes| minutes * 60.0);
+    let limit = limit.map(Duration::try_from_secs_f64).transpose();
+    let limit = limit.context("--minutes must be a positive number")?;
+    let mut progress = Progress::new("training", arguments.steps, "steps");
+    learner.score()?;
+    for step in 1..=arguments.steps {
+        if !learner.step()? {
+            break;
+        }
+        let last = step == arguments.steps;
+        if step % SCORE_EVERY == 0 || last {
+            learner.score()?;
+        }
+        if limit.is_some_and(|limit| began.elapsed() >= limit) {
+            learner.score()?;
+            break;
+        }
+        progress.tell(step, || {
+            let status = learner.status();
+            let held_out = |nats: Option<f64>| nats.map_or("–".into(), |n| format!("{n:.1}"));
+            format!(
+                "loss {:.1}, held out {} (grammar {})",
+                status.loss.total,
+                held_out(status.held_out_vae),
+                held_out(status.held_out_grammar)
+            )
+        });
+    }
+    progress.end();
+    Ok(())
+}

@@ -1,0 +1,316 @@
+//! Keys of `synthesizer`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::assembler::AssemblerSettings;
+use crate::config::{Faults, Period};
+use crate::learner::LearnerSettings;
+use crate::synthesizer::Mode;
+
+/// Learns traces of the pipelines that end in it, and begins others with synthetic ones.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SynthesizerConfig {
+    /// Makes runs repeatable: the same seed and input draw the same. Fresh chance unless written.
+    pub seed: Option<u64>,
+    /// How spans become traces.
+    pub assembler: AssemblerConfig,
+    /// What may pass from observed to synthetic traces.
+    pub privacy: PrivacyConfig,
+    /// How the model learns.
+    pub learner: LearnerConfig,
+    /// How many synthetic traces there are, and which.
+    pub generation: GenerationConfig,
+    /// Where the model outlives the process.
+    pub checkpoint: CheckpointConfig,
+}
+
+/// How spans become traces.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AssemblerConfig {
+    /// Threads that assemble; spans are spread over them by trace id.
+    pub shards: usize,
+    /// A trace is closed this long after its first span at the latest.
+    pub max_wait: Period,
+    /// How long a whole trace must be quiet before it is done, until each root operation has
+    /// taught how long its spans take to arrive.
+    pub initial_quiet: Period,
+    /// Open traces at most; the oldest is given up for a new one.
+    pub max_open_traces: usize,
+    /// Memory of open traces at most.
+    pub max_memory_mib: usize,
+    /// Spans of one trace at most; a larger one is counted and not learnt.
+    pub max_spans_per_trace: usize,
+}
+
+/// What may pass from observed to synthetic traces.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PrivacyConfig {
+    /// Distinct traces that a (service, operation, kind) needs before synthetic traces may have it.
+    pub min_traces: u32,
+    /// Distinct (service, operation, kind) known at most.
+    pub max_labels: usize,
+}
+
+/// How the model learns.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LearnerConfig {
+    /// Whether it learns; `false` draws from the checkpoint as it is.
+    pub enabled: bool,
+    /// Share of one core that training may take, from 0.01 to 1. It also gives way to all other
+    /// work of the machine.
+    pub cpu: f64,
+    /// Traces kept to learn from again, at most.
+    pub replay_traces: usize,
+    /// Share of the traces that is held out from training, to score on.
+    pub held_out: f64,
+}
+
+/// How many synthetic traces there are, and which.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GenerationConfig {
+    /// `mirror`: so many as observed, times `ratio`; `rate`: `rate` a second; `off`: none.
+    pub mode: GenerationMode,
+    /// Synthetic traces for each observed one, in mode `mirror`.
+    pub ratio: f64,
+    /// Synthetic traces a second, in mode `rate`.
+    pub rate: f64,
+    /// Spans of every synthetic trace; 0 leaves the size to the model.
+    pub spans: usize,
+}
+
+/// What sets the number of synthetic traces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GenerationMode {
+    /// The number of observed ones.
+    #[default]
+    Mirror,
+    /// The clock.
+    Rate,
+    /// None are made.
+    Off,
+}
+
+/// Where the model outlives the process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CheckpointConfig {
+    /// The file; it is read at start if it is there. None is kept unless written.
+    pub path: PathBuf,
+    /// How often it is saved; it is saved at shutdown too.
+    pub interval: Period,
+}
+
+impl Default for AssemblerConfig {
+    fn default() -> Self {
+        let settings = AssemblerSettings::default();
+        Self {
+            shards: 1,
+            max_wait: Period::from_secs(30),
+            initial_quiet: Period::from_secs(5),
+            max_open_traces: settings.max_open_traces,
+            max_memory_mib: settings.max_bytes >> 20,
+            max_spans_per_trace: settings.max_spans_per_trace,
+        }
+    }
+}
+
+impl Default for PrivacyConfig {
+    fn default() -> Self {
+        let settings = LearnerSettings::default();
+        Self {
+            min_traces: settings.min_traces,
+            max_labels: settings.max_tokens,
+        }
+    }
+}
+
+impl Default for LearnerConfig {
+    fn default() -> Self {
+        let settings = LearnerSettings::default();
+        Self {
+            enabled: true,
+            cpu: 0.5,
+            replay_traces: settings.replay,
+            held_out: settings.held_out_share,
+        }
+    }
+}
+
+impl Default for GenerationConfig {
+    fn default() -> Self {
+        Self {
+            mode: GenerationMode::Mirror,
+            ratio: 1.0,
+            rate: 10.0,
+            spans: 0,
+        }
+    }
+}
+
+impl Default for CheckpointConfig {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::new(),
+            interval: Period::from_secs(300),
+        }
+    }
+}
+
+impl SynthesizerConfig {
+    /// Tells what would not do.
+    pub fn check(&self, faults: &mut Faults) {
+        faults.below("assembler", |faults| self.assembler.check(faults));
+        faults.below("privacy", |faults| {
+            at_least_one(faults, "min_traces", self.privacy.min_traces as usize);
+            within(faults, "max_labels", self.privacy.max_labels, 1, 65_536);
+        });
+        faults.below("learner", |faults| {
+            let learner = &self.learner;
+            share(faults, "cpu", learner.cpu, 0.01, 1.0);
+            share(faults, "held_out", learner.held_out, 0.01, 0.5);
+            within(
+                faults,
+                "replay_traces",
+                learner.replay_traces,
+                100,
+                1_000_000,
+            );
+            if !learner.enabled && self.checkpoint.path.as_os_str().is_empty() {
+                faults.push(
+                    "enabled",
+                    "without learning there must be a model to draw from: write `checkpoint.path`",
+                );
+            }
+        });
+        faults.below("generation", |faults| {
+            let generation = &self.generation;
+            share(faults, "ratio", generation.ratio, 0.0, 1_000.0);
+            share(faults, "rate", generation.rate, 0.0, 1e6);
+            let most = LearnerSettings::default().max_spans;
+            within(faults, "spans", generation.spans, 0, most);
+        });
+        faults.below("checkpoint", |faults| {
+            if self.checkpoint.interval.is_zero() {
+                faults.push("interval", "must be longer than 0s; write `5m`, say");
+            }
+        });
+    }
+
+    pub(super) fn learner_settings(&self) -> LearnerSettings {
+        LearnerSettings {
+            min_traces: self.privacy.min_traces,
+            max_tokens: self.privacy.max_labels,
+            replay: self.learner.replay_traces,
+            held_out_share: self.learner.held_out,
+            ..LearnerSettings::default()
+        }
+    }
+}
+
+impl AssemblerConfig {
+    fn check(&self, faults: &mut Faults) {
+        within(faults, "shards", self.shards, 1, 64);
+        for (key, period) in [
+            ("max_wait", self.max_wait),
+            ("initial_quiet", self.initial_quiet),
+        ] {
+            if period.is_zero() {
+                faults.push(key, "must be longer than 0s");
+            }
+        }
+        at_least_one(faults, "max_open_traces", self.max_open_traces);
+        at_least_one(faults, "max_memory_mib", self.max_memory_mib);
+        at_least_one(faults, "max_spans_per_trace", self.max_spans_per_trace);
+    }
+
+    pub(super) fn settings(&self, key: u64) -> AssemblerSettings {
+        let max_wait = self.max_wait.duration();
+        let initial_quiet = self.initial_quiet.duration().min(max_wait);
+        let settings = AssemblerSettings {
+            max_wait,
+            min_quiet: Duration::from_millis(500).min(initial_quiet),
+            initial_quiet,
+            max_open_traces: self.max_open_traces,
+            max_bytes: self.max_memory_mib << 20,
+            max_spans_per_trace: self.max_spans_per_trace,
+            key,
+        };
+        settings.share(self.shards)
+    }
+}
+
+impl GenerationConfig {
+    pub(super) fn mode(&self) -> Mode {
+        match self.mode {
+            GenerationMode::Mirror => Mode::Mirror { ratio: self.ratio },
+            GenerationMode::Rate => Mode::Rate {
+                per_second: self.rate,
+            },
+            GenerationMode::Off => Mode::Off,
+        }
+    }
+
+    pub(super) fn size(&self) -> Option<usize> {
+        (self.spans > 0).then_some(self.spans)
+    }
+}
+
+fn at_least_one(faults: &mut Faults, key: &str, got: usize) {
+    if got == 0 {
+        faults.push(key, "must be at least 1, got 0");
+    }
+}
+
+fn within(faults: &mut Faults, key: &str, got: usize, least: usize, most: usize) {
+    if !(least..=most).contains(&got) {
+        faults.push(key, format!("must be from {least} to {most}, got {got}"));
+    }
+}
+
+fn share(faults: &mut Faults, key: &str, got: f64, least: f64, most: f64) {
+    // Written so that NaN is a fault too.
+    if !(got >= least && got <= most) {
+        faults.push(key, format!("must be from {least} to {most}, got {got}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(yaml: &str, expected: &[&str]) {
+        let config: SynthesizerConfig = serde_yaml_ng::from_str(yaml).unwrap();
+        let mut faults = Faults::default();
+        config.check(&mut faults);
+        let told = faults.into_vec().into_iter();
+        let told: Vec<String> = told.map(|f| format!("{}: {}", f.path, f.message)).collect();
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn every_fault_names_its_key_and_says_what_would_do() {
+        check("{}", &[]);
+        check(
+            "{assembler: {max_open_traces: 0, max_wait: 0s}, privacy: {min_traces: 0}, \
+              learner: {cpu: 2, enabled: false}, generation: {ratio: -1, spans: 1000000}}",
+            &[
+                "assembler.max_wait: must be longer than 0s",
+                "assembler.max_open_traces: must be at least 1, got 0",
+                "privacy.min_traces: must be at least 1, got 0",
+                "learner.cpu: must be from 0.01 to 1, got 2",
+                "learner.enabled: without learning there must be a model to draw from: write `checkpoint.path`",
+                "generation.ratio: must be from 0 to 1000, got -1",
+                "generation.spans: must be from 0 to 2000, got 1000000",
+            ],
+        );
+    }
+}

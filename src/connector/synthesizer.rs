@@ -1,0 +1,278 @@
+//! The synthesizer connector: its threads and the channels between them.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use rand::{SeedableRng as _, rngs::SysRng};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use super::board::Board;
+use super::config::SynthesizerConfig;
+use super::emit::Emitter;
+use super::gauge::{EmitterGauge, LearnerGauge, ShardGauge};
+use super::shard::Shard;
+use super::teach::Teacher;
+use crate::assembler::{Assembler, Tap, TapSettings};
+use crate::chance::{self, Rng};
+use crate::config::ComponentId;
+use crate::features::{Interner, InternerSettings};
+use crate::learner::{Checkpoint, CheckpointError, Learner, Published};
+use crate::pipeline::Outlet;
+use crate::synthesizer::{Identity, Pace};
+
+/// Spans that may wait in front of a shard: about 25 MB.
+const WAITING_SPANS: usize = 200_000;
+/// Traces that may wait in front of the learner.
+const WAITING_TRACES: usize = 2_048;
+
+/// Why a synthesizer can't start: a sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum SynthesizerError {
+    /// The checkpoint can't be read.
+    #[error("checkpoint.path: {0}")]
+    Checkpoint(#[from] CheckpointError),
+    /// The model of the checkpoint does not fit together.
+    #[error("checkpoint.path: {path}: {reason}")]
+    Model {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// There is nothing to draw from and nothing is to be learnt.
+    #[error(
+        "checkpoint.path: {path} is not there, and `learner.enabled` is false, so that there is nothing to draw from; train a model first (`doppelspan train`)"
+    )]
+    NoModel {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The folder of the checkpoint can't be written.
+    #[error(
+        "checkpoint.path: {folder} can't be written ({source}); choose another folder, or make it writable"
+    )]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The system gives no thread, or no chance.
+    #[error("{0}")]
+    System(#[from] io::Error),
+}
+
+/// A synthesizer that runs.
+#[derive(Debug)]
+pub struct Synthesizer {
+    tap: Tap,
+    board: Arc<Board>,
+    outlet: Outlet,
+    /// Ends the shards, and with them the learner.
+    stop: CancellationToken,
+    shards: Vec<JoinHandle<()>>,
+    learner: JoinHandle<()>,
+    emitter: JoinHandle<()>,
+}
+
+impl Synthesizer {
+    /// Loads its checkpoint and starts its threads. To be called inside a runtime.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the moment from which its threads count time"
+    )]
+    pub fn start(
+        id: &ComponentId,
+        config: &SynthesizerConfig,
+        outlet: Outlet,
+    ) -> Result<Self, SynthesizerError> {
+        let id = id.to_string();
+        let began = Instant::now();
+        let chance = Chance::new(config.seed)?;
+        let texts = Arc::new(Interner::new(InternerSettings {
+            key: chance.key("texts"),
+            ..InternerSettings::default()
+        }));
+        let learner = learner(config, &chance, texts.clone())?;
+        let published = Arc::new(ArcSwapOption::empty());
+        published.store(learner.1.map(Arc::new));
+        let learner = learner.0;
+
+        let stop = CancellationToken::new();
+        let board = Arc::new(Board::default());
+        let missed = Arc::new(AtomicU64::new(0));
+        let (traces_in, traces_out) = crossbeam_channel::bounded(WAITING_TRACES);
+        let settings = TapSettings {
+            shards: config.assembler.shards,
+            waiting_spans: WAITING_SPANS,
+            max_wait: config.assembler.max_wait.duration(),
+        };
+        let (tap, feeds) = Tap::new(&settings, texts.clone());
+        let open: Arc<[AtomicU64]> = feeds.iter().map(|_| AtomicU64::new(0)).collect();
+        let mut shards = Vec::new();
+        for (number, feed) in feeds.into_iter().enumerate() {
+            let key = chance.key(&format!("shard {number}"));
+            let speaks = (number == 0).then(|| tap.clone());
+            let shard = Shard {
+                number,
+                open: open.clone(),
+                assembler: Assembler::new(config.assembler.settings(key)),
+                feed,
+                texts: texts.clone(),
+                traces: traces_in.clone(),
+                board: board.clone(),
+                gauge: ShardGauge::new(&id, number, missed.clone(), speaks),
+                began,
+            };
+            let stop = stop.clone();
+            shards.push(thread(format!("assemble-{number}"), move || {
+                shard.run(&stop);
+            })?);
+        }
+        // Only shards hold the channel from here on: it closes when the last of them ends.
+        drop(traces_in);
+        let teacher = Teacher {
+            learner,
+            cpu: config.learner.enabled.then_some(config.learner.cpu),
+            traces: traces_out,
+            published: published.clone(),
+            board: board.clone(),
+            gauge: LearnerGauge::new(&id, missed),
+            checkpoint: checkpoint(config),
+            began,
+        };
+        let emitter = Emitter {
+            published,
+            pace: Pace::new(config.generation.mode()),
+            size: config.generation.size(),
+            outlet: outlet.clone(),
+            runtime: Handle::current(),
+            board: board.clone(),
+            gauge: EmitterGauge::new(&id),
+            chance: chance.stream("samples"),
+            identity: Identity::new(chance.stream("ids")),
+            began,
+        };
+        let stopped = stop.clone();
+        Ok(Self {
+            tap,
+            board,
+            outlet,
+            stop,
+            shards,
+            learner: thread("learn".to_owned(), move || teacher.run())?,
+            emitter: thread("synthesize".to_owned(), move || emitter.run(&stopped))?,
+        })
+    }
+
+    /// Where the observed pipelines that end in it are tapped.
+    pub fn tap(&self) -> Tap {
+        self.tap.clone()
+    }
+
+    /// What a page shows of it.
+    pub fn board(&self) -> Arc<Board> {
+        self.board.clone()
+    }
+
+    /// Synthetic spans given to the exporters so far.
+    pub fn produced(&self) -> u64 {
+        self.outlet.given()
+    }
+
+    /// Ends: shards assemble what they hold, the learner takes it and saves; the synthetic
+    /// spans that exporters were given in all. Blocking; to be called
+    /// when no receiver taps any more.
+    pub fn stop(self) -> u64 {
+        self.stop.cancel();
+        let threads = self.shards.into_iter().chain([self.emitter, self.learner]);
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the synthesizer did not end cleanly");
+            }
+        }
+        self.outlet.given()
+    }
+}
+
+/// Where all chance of a synthesizer comes from.
+struct Chance(u64);
+
+impl Chance {
+    /// From the seed, or else from the system.
+    fn new(seed: Option<u64>) -> io::Result<Self> {
+        use rand::Rng as _;
+        match seed {
+            Some(seed) => Ok(Self(seed)),
+            None => {
+                let fresh = Rng::try_from_rng(&mut SysRng);
+                Ok(Self(fresh.map_err(io::Error::other)?.next_u64()))
+            }
+        }
+    }
+
+    fn stream(&self, purpose: &str) -> Rng {
+        chance::stream(self.0, purpose)
+    }
+
+    fn key(&self, purpose: &str) -> u64 {
+        use rand::Rng as _;
+        self.stream(purpose).next_u64()
+    }
+}
+
+fn thread(name: String, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name).spawn(run)
+}
+
+fn checkpoint(config: &SynthesizerConfig) -> Option<(PathBuf, Duration)> {
+    let checkpoint = &config.checkpoint;
+    let written = !checkpoint.path.as_os_str().is_empty();
+    written.then(|| (checkpoint.path.clone(), checkpoint.interval.duration()))
+}
+
+/// A learner, and what it publishes at once: those of the checkpoint, if there is one.
+fn learner(
+    config: &SynthesizerConfig,
+    chance: &Chance,
+    texts: Arc<Interner>,
+) -> Result<(Learner, Option<Published>), SynthesizerError> {
+    let settings = config.learner_settings();
+    let path = &config.checkpoint.path;
+    let kept = !path.as_os_str().is_empty();
+    if kept && path.exists() {
+        let model = |reason: String| SynthesizerError::Model {
+            path: path.clone(),
+            reason,
+        };
+        let checkpoint = Checkpoint::load(path)?;
+        let mut learner = checkpoint
+            .learner(settings, texts)
+            .map_err(|fault| model(fault.to_string()))?;
+        let published = learner.snapshot();
+        if published.is_none() && !config.learner.enabled {
+            return Err(model("has learnt nothing yet".to_owned()));
+        }
+        return Ok((learner, published));
+    }
+    if !config.learner.enabled {
+        return Err(SynthesizerError::NoModel { path: path.clone() });
+    }
+    if kept {
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        if let Err(source) = tempfile::NamedTempFile::new_in(&folder) {
+            return Err(SynthesizerError::Folder { folder, source });
+        }
+    }
+    let seed = chance.key("learner");
+    Ok((Learner::new(settings, texts, seed), None))
+}

@@ -1,0 +1,49 @@
+//! An example with what the timing network is told before each span.
+
+use super::context::{self, Walk};
+use super::timing::{Coder, EndMode, StartMode};
+use super::{Skeleton, Token};
+use crate::model::{Example, Lesson};
+
+/// What the model learns from a trace. `services` is [`super::Vocabulary::services`]; the example
+/// was encoded with this coder.
+pub fn lesson(
+    example: Example,
+    coder: &Coder,
+    services: &[u32],
+    memory: &mut context::Memory,
+) -> Lesson {
+    let skeleton = Skeleton::of_example(&example);
+    let tokens: Vec<Token> = example.tokens.iter().copied().map(Token).collect();
+    let mut lesson = Lesson::default();
+    let mut walk = Walk::new(coder, services, &skeleton, &tokens, memory);
+    for (at, (&start, &end)) in example.start.iter().zip(&example.end).enumerate() {
+        lesson.told.extend(walk.step());
+        let place = &skeleton.places()[at];
+        lesson.start_fits.push(start_fits(place.index));
+        lesson
+            .end_fits
+            .push(end_fits(place.children == 0, place.next.is_some()));
+        let mode = StartMode::from_number(start.mode);
+        let shares = coder.start_log_shares(&skeleton, &tokens, at, mode);
+        lesson.start_shares.extend(shares);
+        let mode = EndMode::from_number(end.mode);
+        let shares = coder.end_log_shares(&skeleton, &tokens, at, mode);
+        lesson.end_shares.extend(shares);
+        walk.push(start, end);
+    }
+    lesson.example = example;
+    lesson
+}
+
+/// Bits of the start modes that say something with so many siblings before.
+pub fn start_fits(index: u32) -> u16 {
+    let bit = |mode: StartMode| u16::from(mode.fits(index)) << mode as u8;
+    StartMode::ALL.into_iter().map(bit).sum()
+}
+
+/// Bits of the end modes that say something with or without children and later siblings.
+pub fn end_fits(leaf: bool, has_next: bool) -> u16 {
+    let bit = |mode: EndMode| u16::from(mode.fits(leaf, has_next)) << mode as u8;
+    EndMode::ALL.into_iter().map(bit).sum()
+}

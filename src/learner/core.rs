@@ -1,0 +1,434 @@
+//! The learner itself: synchronous, seeded, and the only owner of the weights.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rand::RngExt as _;
+
+use super::held_out::HeldOut;
+use super::replay::{Kept, Replay};
+use super::{Generator, LearnerSettings, Loss, Published, Serving, Status};
+use crate::chance::{self, Rng};
+use crate::features::context::Memory;
+use crate::features::timing::{BINS, Coder, END_MODES, START_MODES};
+use crate::features::{Interner, Token, Vocabulary, Word, encode, lesson};
+use crate::model::{Example, Grammar, GrammarSizes, Lesson, StepError, Vae};
+use crate::trace::Trace;
+
+/// Traces that wait for a label to reach the floor, at most; the oldest is given up for a new one.
+const WAITING: usize = 2_048;
+/// Traces learnt before codes are fitted and anything is published.
+const FIRST_FIT: u64 = 20;
+/// Traces learnt before the VAE takes its first step.
+const FIRST_STEP: usize = 64;
+/// Held-out traces that a score needs, and those that it takes at most.
+const SCORED: std::ops::RangeInclusive<usize> = 20..=160;
+/// Scores in a row at which the grammar must be better before a VAE that serves gives way to it.
+const PATIENCE: u32 = 6;
+/// A candidate may need this share more nats than the one that serves: noise of the score.
+const TOLERANCE: f64 = 0.002;
+/// Points of the learning curve, at most; then every second one is left out.
+const CURVE: usize = 600;
+
+/// Learns from traces, one call at a time. The same settings, seed and calls give the same weights.
+#[derive(Debug)]
+pub struct Learner {
+    pub(super) settings: LearnerSettings,
+    pub(super) texts: Arc<Interner>,
+    pub(super) vocabulary: Vocabulary,
+    waiting: VecDeque<Trace>,
+    replay: Replay,
+    held_out: HeldOut,
+    pub(super) coder: Arc<Coder>,
+    pub(super) fit: Fit,
+    pub(super) grammar: Grammar,
+    pub(super) vae: Option<Vae>,
+    memory: Memory,
+    services: Arc<[u32]>,
+    words: Arc<[Word]>,
+    pub(super) chance: Streams,
+    pub(super) status: Status,
+    /// Held-out nats of the VAE that serves, under the present coder.
+    served: Option<f64>,
+    behind: u32,
+    /// The grammar that was published last had learnt so many traces.
+    pub(super) grammar_published: u64,
+}
+
+/// When codes were fitted last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Fit {
+    /// Traces learnt so far.
+    pub(super) learnt: u64,
+    /// Traces learnt at the last fit; 0 before the first.
+    pub(super) at: u64,
+    /// Tokens at the last fit.
+    pub(super) tokens: usize,
+}
+
+/// One stream of chance a purpose, so that one does not disturb another.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub(super) struct Streams {
+    held_out: Rng,
+    replay: Rng,
+    vae: Rng,
+}
+
+/// The learner can't go on: the tensors of its model don't fit each other.
+#[derive(Debug, thiserror::Error)]
+#[error("the model can't be computed: {0}")]
+pub struct Broken(pub(super) String);
+
+fn broken(fault: impl std::fmt::Display) -> Broken {
+    Broken(fault.to_string())
+}
+
+impl Learner {
+    /// A learner that has seen nothing. `texts` is the interner that the traces' symbols are of.
+    pub fn new(settings: LearnerSettings, texts: Arc<Interner>, seed: u64) -> Self {
+        Self {
+            vocabulary: Vocabulary::new(settings.min_traces, settings.max_tokens),
+            waiting: VecDeque::new(),
+            replay: Replay::new(settings.replay),
+            held_out: HeldOut::new(settings.held_out),
+            coder: Arc::default(),
+            fit: Fit::default(),
+            grammar: Grammar::new(grammar_sizes(&settings)),
+            vae: None,
+            memory: Memory::default(),
+            services: Arc::default(),
+            words: Arc::default(),
+            chance: Streams {
+                held_out: chance::stream(seed, "held out"),
+                replay: chance::stream(seed, "replay"),
+                vae: chance::stream(seed, "vae"),
+            },
+            status: Status::default(),
+            served: None,
+            behind: 0,
+            grammar_published: 0,
+            settings,
+            texts,
+        }
+    }
+
+    /// The state of learning.
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// The labels known so far.
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    /// Takes a complete trace: holds it out, learns its labels and counts it, or has it wait.
+    pub fn take(&mut self, trace: Trace) {
+        self.status.traces_seen += 1;
+        if trace.spans().len() > self.settings.max_spans {
+            self.status.traces_unlearnable += 1;
+            return;
+        }
+        if self.chance.held_out.random::<f64>() < self.settings.held_out_share {
+            self.status.traces_held_out += 1;
+            self.held_out.add(trace);
+            return;
+        }
+        let grown = self.vocabulary.observe(&trace, &self.texts);
+        match self.vocabulary.tokens(&trace) {
+            Ok(tokens) => self.learn(trace, tokens),
+            Err(_) => self.wait(trace),
+        }
+        if grown > 0 {
+            self.relabel();
+            for trace in std::mem::take(&mut self.waiting) {
+                match self.vocabulary.tokens(&trace) {
+                    Ok(tokens) => self.learn(trace, tokens),
+                    Err(_) => self.waiting.push_back(trace),
+                }
+            }
+        }
+        self.status.tokens = self.vocabulary.len() as u64;
+        self.status.traces_waiting = self.waiting.len() as u64;
+    }
+
+    /// Fits codes anew where that is due; whether it did.
+    ///
+    /// Takes time in proportion to the replay; due when twice as many traces were learnt as at the
+    /// last fit, or at least 4 replays more, and soon after the vocabulary has grown.
+    pub fn refit(&mut self) -> bool {
+        let Fit { learnt, at, tokens } = self.fit;
+        let since = learnt - at;
+        let grown = self.vocabulary.len() > tokens;
+        let due = match at {
+            0 => learnt >= FIRST_FIT,
+            _ if grown => since >= 32.max(at / 8).min(1_000),
+            _ => since >= at.min(self.settings.replay as u64 * 4),
+        };
+        if !due {
+            return false;
+        }
+        let kept = self.replay.weighted();
+        let coder = Coder::fit(kept.map(|(kept, _)| (&kept.trace, &*kept.tokens)));
+        self.coder = Arc::new(coder);
+        for kept in self.replay.iter_mut() {
+            let example = encode(&kept.trace, &kept.tokens, &self.coder);
+            kept.example = example.ok().map(Arc::new);
+        }
+        // Counts are of codes, so they are counted again under the new ones.
+        let mut grammar = Grammar::new(grammar_sizes(&self.settings));
+        for (kept, weight) in self.replay.weighted() {
+            if let Some(example) = &kept.example {
+                grammar.learn(example, weight.max(1.0));
+            }
+        }
+        self.grammar = grammar;
+        self.grammar_published = 0;
+        self.served = None;
+        self.fit = Fit {
+            learnt,
+            at: learnt,
+            tokens: self.vocabulary.len(),
+        };
+        true
+    }
+
+    /// Takes one optimiser step, if there is enough to learn from; whether it did.
+    pub fn step(&mut self) -> Result<bool, Broken> {
+        if self.fit.at == 0 || self.replay.len() < FIRST_STEP || self.settings.vae.is_none() {
+            return Ok(false);
+        }
+        self.grow()?;
+        let LearnerSettings {
+            batch, structures, ..
+        } = self.settings;
+        let drawn = self
+            .replay
+            .draw(batch + structures, &mut self.chance.replay);
+        let examples: Vec<Arc<Example>> = drawn.iter().filter_map(|k| k.example.clone()).collect();
+        let (timed, structures) = examples.split_at(batch.min(examples.len()));
+        let lessons = self.lessons(timed);
+        let structures: Vec<&Example> = structures.iter().map(|example| &**example).collect();
+        let Some(vae) = &mut self.vae else {
+            return Ok(false);
+        };
+        let lessons: Vec<&Lesson> = lessons.iter().collect();
+        match vae.step(&structures, &lessons, &mut self.chance.vae) {
+            Ok(terms) => {
+                self.status.steps += 1;
+                self.status.loss = Loss {
+                    total: terms.total,
+                    node: terms.node,
+                    edge: terms.edge,
+                    kl_graph: terms.kl_graph,
+                    kl_node: terms.kl_node,
+                };
+            }
+            Err(StepError::NotFinite) => self.status.steps_undone += 1,
+            Err(fault) => return Err(broken(fault)),
+        }
+        Ok(true)
+    }
+
+    /// Scores grammar and VAE on held-out traces, and returns a snapshot if one is to be published:
+    /// a VAE that needs fewer nats than the grammar and no more than the one that serves, or else,
+    /// as long as no VAE serves, the newest grammar.
+    pub fn score(&mut self) -> Result<Option<Published>, Broken> {
+        if self.fit.at == 0 {
+            return Ok(None);
+        }
+        let examples = self
+            .held_out
+            .examples(&self.vocabulary, &self.coder, *SCORED.end());
+        let Some((vae, grammar)) = self.nats(&examples)? else {
+            return Ok(self.publish_grammar());
+        };
+        self.status.held_out_grammar = Some(grammar);
+        self.status.held_out_vae = vae;
+        let Some(vae) = vae else {
+            return Ok(self.publish_grammar());
+        };
+        self.draw_curve(vae, grammar);
+        let serves = self.status.serving == Serving::Vae;
+        let better = vae < grammar;
+        let no_worse = self
+            .served
+            .is_none_or(|served| vae <= served + TOLERANCE * served.abs());
+        if better && no_worse {
+            self.behind = 0;
+            self.served = Some(self.served.map_or(vae, |served| served.min(vae)));
+            return Ok(self.publish_vae());
+        }
+        self.behind = if better { 0 } else { self.behind + 1 };
+        if !serves || self.behind >= PATIENCE {
+            return Ok(self.publish_grammar());
+        }
+        Ok(None)
+    }
+
+    /// A snapshot of the newest weights, or counts, whatever their score: for a caller that asked
+    /// for a model after so many steps and takes what there is.
+    pub fn snapshot(&mut self) -> Option<Published> {
+        match self.status.serving {
+            Serving::Nothing => None,
+            Serving::Grammar => {
+                Some(self.published(Generator::Grammar(Arc::new(self.grammar.clone()))))
+            }
+            Serving::Vae => self.publish_vae(),
+        }
+    }
+
+    /// Goes on from a checkpoint's model; see [`super::Checkpoint`].
+    pub(super) fn begin_with(
+        &mut self,
+        vocabulary: Vocabulary,
+        coder: Coder,
+        grammar: Grammar,
+        vae: Option<Vae>,
+    ) {
+        self.vocabulary = vocabulary;
+        self.coder = Arc::new(coder);
+        self.grammar = grammar;
+        self.vae = vae;
+        self.status.tokens = self.vocabulary.len() as u64;
+        self.relabel();
+    }
+
+    fn learn(&mut self, trace: Trace, tokens: Vec<Token>) {
+        self.fit.learnt += 1;
+        let example = match self.fit.at {
+            0 => None,
+            _ => match encode(&trace, &tokens, &self.coder) {
+                Ok(example) => Some(Arc::new(example)),
+                Err(_) => {
+                    self.status.traces_unlearnable += 1;
+                    return;
+                }
+            },
+        };
+        if let Some(example) = &example {
+            self.grammar.learn(example, 1.0);
+        }
+        let kept = Kept {
+            trace,
+            tokens,
+            example,
+        };
+        self.replay.add(kept, &mut self.chance.replay);
+        self.status.traces_kept = self.replay.len() as u64;
+        self.status.shapes_kept = self.replay.shapes() as u64;
+    }
+
+    fn wait(&mut self, trace: Trace) {
+        if self.waiting.len() >= WAITING {
+            self.waiting.pop_front();
+            self.status.traces_unlearnable += 1;
+        }
+        self.waiting.push_back(trace);
+    }
+
+    /// What follows from the vocabulary, after it has grown.
+    fn relabel(&mut self) {
+        self.services = self.vocabulary.services().into();
+        self.words = self.vocabulary.words().into();
+    }
+
+    /// Makes the VAE, or makes room in it for tokens that are new.
+    fn grow(&mut self) -> Result<(), Broken> {
+        let tokens = self.vocabulary.len() as u32;
+        match (&mut self.vae, &self.settings.vae) {
+            (Some(vae), _) => vae.grow(tokens, &mut self.chance.vae).map_err(broken),
+            (none, Some(settings)) => {
+                let vae = Vae::new(settings.clone(), tokens, &mut self.chance.vae);
+                *none = Some(vae.map_err(broken)?);
+                Ok(())
+            }
+            (None, None) => Ok(()),
+        }
+    }
+
+    fn lessons(&mut self, examples: &[Arc<Example>]) -> Vec<Lesson> {
+        let (coder, services) = (&*self.coder, &*self.services);
+        let memory = &mut self.memory;
+        let lesson = |example: &Arc<Example>| lesson((**example).clone(), coder, services, memory);
+        examples.iter().map(lesson).collect()
+    }
+
+    /// Mean nats of the VAE, if there is one, and of the grammar; nothing if too few to tell.
+    fn nats(&mut self, examples: &[Arc<Example>]) -> Result<Option<(Option<f64>, f64)>, Broken> {
+        if examples.len() < *SCORED.start() {
+            return Ok(None);
+        }
+        let count = examples.len() as f64;
+        let grammar: f64 = examples.iter().map(|e| self.grammar.nats(e).total()).sum();
+        if self.vae.is_none() || self.status.steps == 0 {
+            return Ok(Some((None, grammar / count)));
+        }
+        self.grow()?;
+        let lessons = self.lessons(examples);
+        let lessons: Vec<&Lesson> = lessons.iter().collect();
+        let Some(vae) = &self.vae else {
+            return Ok(None);
+        };
+        let nats = vae.nats(&lessons).map_err(broken)?;
+        let vae: f64 = nats.iter().map(|nats| nats.total()).sum();
+        Ok(Some((Some(vae / count), grammar / count)))
+    }
+
+    /// The newest grammar, if it has learnt a good deal more than the one published last.
+    fn publish_grammar(&mut self) -> Option<Published> {
+        let learnt = self.fit.learnt;
+        let due = self.grammar_published == 0
+            || learnt >= self.grammar_published + self.grammar_published / 4
+            || self.status.serving == Serving::Vae;
+        if !due || self.grammar.traces() == 0 {
+            return None;
+        }
+        self.grammar_published = learnt;
+        self.served = None;
+        self.behind = 0;
+        self.status.snapshots += 1;
+        self.status.serving = Serving::Grammar;
+        Some(self.published(Generator::Grammar(Arc::new(self.grammar.clone()))))
+    }
+
+    fn publish_vae(&mut self) -> Option<Published> {
+        let weights = self.vae.as_ref()?.weights();
+        self.status.snapshots += 1;
+        self.status.serving = Serving::Vae;
+        Some(self.published(Generator::Vae(Arc::new(weights))))
+    }
+
+    fn published(&self, generator: Generator) -> Published {
+        Published {
+            number: self.status.snapshots,
+            words: self.words.clone(),
+            services: self.services.clone(),
+            coder: self.coder.clone(),
+            generator,
+        }
+    }
+
+    fn draw_curve(&mut self, vae: f64, grammar: f64) {
+        let status = &mut self.status;
+        if status.curve.len() >= CURVE {
+            let mut at = 0;
+            status.curve.retain(|_| {
+                at += 1;
+                at % 2 == 1
+            });
+        }
+        let point = (status.steps, status.loss.total, vae, grammar);
+        status.curve.push(point);
+    }
+}
+
+fn grammar_sizes(settings: &LearnerSettings) -> GrammarSizes {
+    GrammarSizes {
+        start_modes: START_MODES as u32,
+        end_modes: END_MODES as u32,
+        bins: BINS as u32,
+        max_contexts: settings.max_contexts,
+        max_spans: settings.max_spans,
+    }
+}

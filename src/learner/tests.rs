@@ -1,0 +1,204 @@
+//! The learner from outside: traces in, snapshots and checkpoints out.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::chance;
+use crate::features::{Interner, Sampled, decode};
+use crate::trace::{Span, SpanKind, StatusCode, Symbol, Trace};
+use rand::RngExt as _;
+
+/// A trace of a root with so many calls; durations vary.
+fn trace(texts: &Interner, root: &str, calls: u32, rng: &mut chance::Rng) -> Trace {
+    let span = |at: u32, operation: &str, start: i64, duration: u64| Span {
+        parent: (at > 0).then_some(0),
+        service: texts.symbol("shop"),
+        operation: texts.symbol(operation),
+        profile: Symbol(0),
+        kind: SpanKind::Server,
+        status: StatusCode::Unset,
+        start,
+        duration,
+    };
+    let mut spans = vec![span(0, root, 0, 1_000_000)];
+    let mut start = 1_000;
+    for at in 1..=calls {
+        let duration = rng.random_range(10_000..90_000);
+        spans.push(span(at, "call", start, duration));
+        start += duration as i64 + 500;
+    }
+    Trace::new(spans, Vec::new()).unwrap()
+}
+
+fn settings() -> LearnerSettings {
+    LearnerSettings {
+        min_traces: 5,
+        replay: 200,
+        vae: None,
+        ..LearnerSettings::default()
+    }
+}
+
+/// A learner that took so many traces of each root operation, in turn.
+fn taught(settings: LearnerSettings, roots: &[(&str, u32)], rounds: usize) -> Learner {
+    let texts = Arc::new(Interner::default());
+    let mut learner = Learner::new(settings, texts.clone(), 3);
+    let rng = &mut chance::stream(9, "traces");
+    for _ in 0..rounds {
+        for &(root, calls) in roots {
+            learner.take(trace(&texts, root, calls, rng));
+            learner.refit();
+        }
+    }
+    learner
+}
+
+fn words(published: &Published) -> Vec<String> {
+    let names = published
+        .words
+        .iter()
+        .map(|word| word.operation.to_string());
+    names.collect()
+}
+
+fn draw(published: &Published, count: usize) -> Vec<Sampled> {
+    let Generator::Grammar(grammar) = &published.generator else {
+        panic!("the grammar serves");
+    };
+    let rng = &mut chance::stream(1, "samples");
+    let draw = |_| decode(&grammar.sample(rng, None), &published.coder);
+    (0..count).map(draw).collect()
+}
+
+#[test]
+fn nothing_serves_before_enough_was_learnt_and_then_the_grammar_does() {
+    let mut early = taught(settings(), &[("GET /", 2)], 8);
+    assert!(early.score().unwrap().is_none());
+    assert_eq!(early.status().serving, Serving::Nothing);
+    let mut learner = taught(settings(), &[("GET /", 2)], 60);
+    let published = learner.score().unwrap().unwrap();
+    assert_eq!(published.serving(), Serving::Grammar);
+    assert!(
+        draw(&published, 20)
+            .iter()
+            .all(|drawn| drawn.spans.len() == 3)
+    );
+}
+
+#[test]
+fn a_label_below_the_floor_is_in_no_snapshot_and_its_traces_wait() {
+    let mut learner = taught(settings(), &[("GET /", 2)], 60);
+    let texts = learner.texts.clone();
+    let rng = &mut chance::stream(5, "rare");
+    for _ in 0..4 {
+        learner.take(trace(&texts, "GET /secret", 2, rng));
+    }
+    let published = learner.score().unwrap().unwrap();
+    assert!(!words(&published).contains(&"GET /secret".to_owned()));
+    assert!(learner.status().traces_waiting > 0);
+    for _ in 0..10 {
+        learner.take(trace(&texts, "GET /secret", 2, rng));
+    }
+    assert_eq!(
+        learner.status().traces_waiting,
+        0,
+        "they are learnt once it is known"
+    );
+}
+
+#[test]
+fn held_out_traces_touch_neither_vocabulary_nor_replay() {
+    let all = LearnerSettings {
+        held_out_share: 1.0,
+        ..settings()
+    };
+    let learner = taught(all, &[("GET /", 2)], 60);
+    assert_eq!(learner.status().traces_held_out, 60);
+    assert_eq!(
+        (learner.vocabulary().len(), learner.vocabulary().waiting()),
+        (0, 0)
+    );
+    assert_eq!(learner.status().traces_kept, 0);
+}
+
+#[test]
+fn every_trace_taken_is_counted_once() {
+    let small = LearnerSettings {
+        max_spans: 3,
+        ..settings()
+    };
+    let learner = taught(small, &[("GET /", 2), ("GET /large", 9), ("once", 1)], 40);
+    let status = learner.status();
+    let told = status.traces_held_out
+        + status.traces_unlearnable
+        + status.traces_waiting
+        + learner.fit.learnt;
+    assert_eq!((status.traces_seen, told), (120, 120));
+    assert_eq!(status.traces_unlearnable, 40);
+}
+
+#[test]
+fn the_same_seed_and_traces_give_the_same_checkpoint() {
+    let bytes = || {
+        let mut learner = taught(settings(), &[("GET /", 2), ("POST /", 4)], 60);
+        learner.score().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.model");
+        Checkpoint::of(&learner).save(&path).unwrap();
+        std::fs::read(path).unwrap()
+    };
+    assert!(bytes() == bytes());
+}
+
+#[test]
+fn a_learner_goes_on_from_its_checkpoint_and_serves_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.model");
+    let mut learner = taught(settings(), &[("GET /", 2), ("POST /", 4)], 60);
+    let before = learner.score().unwrap().unwrap();
+    Checkpoint::of(&learner).save(&path).unwrap();
+
+    let loaded = Checkpoint::load(&path).unwrap();
+    let mut after = loaded.learner(settings(), Arc::default()).unwrap();
+    let published = after.snapshot().unwrap();
+    assert_eq!(words(&published), words(&before));
+    assert_eq!(draw(&published, 30), draw(&before, 30));
+    assert_eq!(after.status(), learner.status());
+    let texts = after.texts.clone();
+    after.take(trace(&texts, "GET /", 2, &mut chance::stream(2, "more")));
+    assert_eq!(after.status().traces_seen, 121);
+}
+
+/// What is said of a file of these bytes.
+fn check_damaged(bytes: &[u8], expected: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("odd.model");
+    std::fs::write(&path, bytes).unwrap();
+    let fault = Checkpoint::load(&path).unwrap_err().to_string();
+    assert!(
+        fault.contains("odd.model") && fault.contains(expected),
+        "{fault}"
+    );
+}
+
+#[test]
+fn a_damaged_checkpoint_is_a_sentence_that_names_the_file() {
+    check_damaged(
+        b"this is no model",
+        "is no doppelspan model, or a damaged one",
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("whole.model");
+    let learner = taught(settings(), &[("GET /", 2)], 60);
+    Checkpoint::of(&learner).save(&path).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    for cut in [0, 7, whole.len() / 2, whole.len() - 1] {
+        check_damaged(&whole[..cut], "damaged");
+    }
+    let mut flipped = whole.clone();
+    let middle = flipped.len() - 40;
+    flipped[middle] ^= 0x55;
+    check_damaged(&flipped, "damaged");
+    let fault = Checkpoint::load(&folder.path().join("nowhere.model"));
+    assert!(fault.unwrap_err().to_string().contains("nowhere.model"));
+}

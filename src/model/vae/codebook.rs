@@ -1,0 +1,219 @@
+//! z_G: a vector-quantised code, its posterior (one code) and its prior (decayed shares of use).
+
+use rand::RngExt;
+
+use super::params::{Tensors, take};
+use super::{VaeError, VaeSettings};
+
+/// Decay per step of counts and sums.
+const KEEP: f32 = 0.99;
+
+/// The share that a code which is never used has in the prior.
+const UNUSED: f32 = 1e-4;
+
+/// A code whose share is below this part of an even one may be put elsewhere.
+const DEAD: f32 = 0.1;
+
+/// How much further than the mean a trace must be from its code to be given a dead one.
+const FAR: f32 = 4.0;
+
+/// What one nat of a code's cost is worth in mean squared distances, at a beta_graph of 1.
+const PULL: f32 = 0.25;
+
+/// The codes and how often each was used.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Codebook {
+    width: usize,
+    /// [codes * width].
+    codes: Vec<f32>,
+    /// Decayed sums of what was given each code, and how often: a code is their ratio.
+    sums: Vec<f32>,
+    counts: Vec<f32>,
+    /// Decayed mean squared distance of a trace from its code.
+    spread: f32,
+    /// Whether a first batch has placed the codes.
+    begun: bool,
+}
+
+/// What was chosen for each of many traces.
+pub(super) struct Chosen {
+    /// The code of each trace.
+    pub(super) code: Vec<u32>,
+    /// KL(q(z_G|G) || p) of each trace.
+    pub(super) kl: Vec<f64>,
+    distance: Vec<f32>,
+}
+
+impl Chosen {
+    /// Of a model without z_G.
+    pub(super) fn none(traces: usize) -> Self {
+        Self {
+            code: vec![0; traces],
+            kl: vec![0.0; traces],
+            distance: Vec::new(),
+        }
+    }
+}
+
+impl Codebook {
+    pub(super) fn new(settings: &VaeSettings) -> Self {
+        let (codes, width) = (settings.codes, settings.code_size);
+        Self {
+            width,
+            codes: vec![0.0; codes * width],
+            sums: vec![0.0; codes * width],
+            counts: vec![1.0 / codes.max(1) as f32; codes],
+            spread: 0.0,
+            begun: false,
+        }
+    }
+
+    /// The code of number `code`.
+    pub(super) fn code(&self, code: u32) -> &[f32] {
+        let from = code as usize * self.width;
+        &self.codes[from..from + self.width]
+    }
+
+    /// The codes, one after another.
+    pub(super) fn codes(&self) -> &[f32] {
+        &self.codes
+    }
+
+    /// The prior: a share per code, none of them zero.
+    pub(super) fn shares(&self) -> Vec<f32> {
+        let total: f32 = self.counts.iter().map(|count| count + UNUSED).sum();
+        self.counts
+            .iter()
+            .map(|count| (count + UNUSED) / total)
+            .collect()
+    }
+
+    /// Places the codes among the first traces seen.
+    pub(super) fn begin(&mut self, encoded: &[f32], rng: &mut impl rand::Rng) {
+        let traces = encoded.len() / self.width;
+        if self.begun || traces == 0 {
+            return;
+        }
+        for code in self.codes.chunks_exact_mut(self.width) {
+            let at = rng.random_range(0..traces) * self.width;
+            code.copy_from_slice(&encoded[at..at + self.width]);
+        }
+        for (sum, code) in self.sums.iter_mut().zip(&self.codes) {
+            *sum = code / self.counts.len() as f32;
+        }
+        self.begun = true;
+    }
+
+    /// Chooses the code of each trace: the nearest, rare ones counting as further away.
+    /// Shape: encoded [traces * width].
+    pub(super) fn choose(&self, encoded: &[f32], beta: f32) -> Chosen {
+        let costs: Vec<f32> = self.shares().iter().map(|share| -share.ln()).collect();
+        let pull = PULL * beta * self.spread;
+        let mut chosen = Chosen {
+            code: Vec::new(),
+            kl: Vec::new(),
+            distance: Vec::new(),
+        };
+        for trace in encoded.chunks_exact(self.width) {
+            let mut best = (f32::INFINITY, 0, 0.0);
+            for (at, code) in self.codes.chunks_exact(self.width).enumerate() {
+                let distance: f32 = code.iter().zip(trace).map(|(a, b)| (a - b) * (a - b)).sum();
+                let score = distance + pull * costs[at];
+                if score < best.0 {
+                    best = (score, at, distance);
+                }
+            }
+            chosen.code.push(best.1 as u32);
+            chosen.kl.push(f64::from(costs[best.1]));
+            chosen.distance.push(best.2);
+        }
+        chosen
+    }
+
+    /// Moves the codes towards what was given them, and the prior towards their use. The trace
+    /// that is worst off gets a code that has fallen out of use.
+    pub(super) fn follow(&mut self, encoded: &[f32], chosen: &Chosen) {
+        let traces = chosen.code.len().max(1) as f32;
+        let width = self.width;
+        for number in self.counts.iter_mut().chain(&mut self.sums) {
+            *number *= KEEP;
+        }
+        let part = (1.0 - KEEP) / traces;
+        for (&code, trace) in chosen.code.iter().zip(encoded.chunks_exact(width)) {
+            let code = code as usize;
+            self.counts[code] += part;
+            for (sum, number) in self.sums[code * width..].iter_mut().zip(trace) {
+                *sum += part * number;
+            }
+        }
+        let mean = chosen.distance.iter().sum::<f32>() / traces;
+        self.spread = if self.spread == 0.0 {
+            mean
+        } else {
+            KEEP * self.spread + (1.0 - KEEP) * mean
+        };
+        for (at, &count) in self.counts.iter().enumerate() {
+            if count > UNUSED {
+                for place in at * width..(at + 1) * width {
+                    self.codes[place] = self.sums[place] / count;
+                }
+            }
+        }
+        self.restart(encoded, chosen);
+    }
+
+    fn restart(&mut self, encoded: &[f32], chosen: &Chosen) {
+        let worst = chosen
+            .distance
+            .iter()
+            .enumerate()
+            .max_by(|a, b| a.1.total_cmp(b.1));
+        let Some((worst, _)) = worst.filter(|(_, distance)| **distance > FAR * self.spread) else {
+            return;
+        };
+        let rarest = self
+            .counts
+            .iter()
+            .enumerate()
+            .min_by(|a, b| a.1.total_cmp(b.1));
+        let even = 1.0 / self.counts.len() as f32;
+        let Some((rarest, _)) = rarest.filter(|(_, count)| **count < DEAD * even) else {
+            return;
+        };
+        let (from, to) = (worst * self.width, rarest * self.width);
+        self.counts[rarest] = DEAD * even;
+        for at in 0..self.width {
+            self.codes[to + at] = encoded[from + at];
+            self.sums[to + at] = encoded[from + at] * self.counts[rarest];
+        }
+    }
+
+    pub(super) fn save(&self, into: &mut Tensors) {
+        let (codes, width) = (self.counts.len(), self.width);
+        let mut put = |name: &str, shape: &[usize], numbers: &[f32]| {
+            into.insert(name.to_owned(), (shape.to_vec(), numbers.to_vec()));
+        };
+        put("codebook.codes", &[codes, width], &self.codes);
+        put("codebook.sums", &[codes, width], &self.sums);
+        put("codebook.counts", &[codes], &self.counts);
+        let begun = f32::from(u8::from(self.begun));
+        put("codebook.state", &[2], &[self.spread, begun]);
+    }
+
+    pub(super) fn restore(settings: &VaeSettings, from: &mut Tensors) -> Result<Self, VaeError> {
+        let (codes, width) = (settings.codes, settings.code_size);
+        let state = take(from, "codebook.state", &[2])?;
+        let counts = take(from, "codebook.counts", &[codes])?;
+        if counts.iter().any(|&count| count < 0.0) {
+            return Err(VaeError::Damaged("a code was used less than never".into()));
+        }
+        Ok(Self {
+            width,
+            codes: take(from, "codebook.codes", &[codes, width])?,
+            sums: take(from, "codebook.sums", &[codes, width])?,
+            counts,
+            spread: state[0],
+            begun: state[1] > 0.0,
+        })
+    }
+}

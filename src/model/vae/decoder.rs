@@ -1,0 +1,144 @@
+//! The decoder: both networks, from z_G and what was told before. It has no encoder input.
+
+use candle_core::{Device, Tensor};
+
+use super::batch::{Structures, Times};
+use super::gru::gru;
+use super::nll::nll;
+use super::params::Net;
+use super::tree::{LABEL_TABLES, SLOT_FEATURES};
+use super::{VaeError, VaeSettings};
+
+/// The logit of a mode that says nothing at a span.
+const IMPOSSIBLE: f32 = -1e4;
+
+/// -log p of what a structure's rows tell, given z_G and the rows before. Shapes: [rows] each.
+pub(super) struct StructureNats {
+    /// Tokens and statuses.
+    pub(super) node: Tensor,
+    /// Numbers of children and links.
+    pub(super) edge: Tensor,
+}
+
+/// Tells structures. Shapes: codes [sequences, code_size].
+pub(super) fn structure(
+    net: &Net,
+    codes: &Tensor,
+    told: &Structures,
+) -> Result<StructureNats, VaeError> {
+    let device = &Device::Cpu;
+    let rows = told.token.len();
+    let packed = told.steps.as_ref().ok_or(VaeError::Empty)?;
+    let mut parts = Vec::new();
+    for (table, labels) in LABEL_TABLES.into_iter().zip(&told.labels) {
+        parts.push(net.rows(table, labels)?);
+    }
+    let features = Tensor::new(told.features.as_slice(), device)?;
+    parts.push(features.reshape((rows, SLOT_FEATURES))?);
+    parts.push(codes.index_select(&Tensor::new(told.sequence.as_slice(), device)?, 0)?);
+    let x = Tensor::cat(&parts, 1)?; // [rows, inputs]
+    let gates = net.linear(&x, "structure.gates", "structure.gates_bias")?;
+    let h = gru(&gates, net.get("structure.recurrent")?, &packed.steps)?; // [rows, hidden]
+    let parent = h.index_select(&Tensor::new(told.parent.as_slice(), device)?, 0)?;
+    let x = Tensor::cat(&[x, h, parent], 1)?; // [rows, inputs + 2 hidden]
+
+    let hidden = net
+        .linear(&x, "structure.token_hidden", "structure.token_hidden_bias")?
+        .relu()?;
+    let logits = hidden
+        .matmul(&net.get("structure.token_out")?.t()?)?
+        .broadcast_add(net.get("structure.token_out_bias")?)?; // [rows, tokens]
+    let token = nll(&logits, told.token.clone())?;
+
+    let hidden = net.linear(
+        &x,
+        "structure.choice_hidden",
+        "structure.choice_hidden_bias",
+    )?;
+    let hidden = (hidden + net.rows("structure.choice_token", &told.token)?)?;
+    let logits = net.linear(
+        &hidden.relu()?,
+        "structure.status_out",
+        "structure.status_out_bias",
+    )?;
+    let status = nll(&logits, told.status.clone())?;
+
+    let hidden = (hidden + net.rows("structure.choice_status", &told.status)?)?.relu()?;
+    let logits = net.linear(&hidden, "structure.arity_out", "structure.arity_out_bias")?;
+    let arity = nll(&logits, told.arity.clone())?;
+    let logits = net.linear(&hidden, "structure.link_out", "structure.link_out_bias")?;
+    let link = nll(&logits, told.link.clone())?;
+    Ok(StructureNats {
+        node: (token + status)?,
+        edge: (arity + link)?,
+    })
+}
+
+/// -log p of the modes and bins of each row's start and end, given z_G, the whole structure and
+/// the times before. Shapes: codes [sequences, code_size] -> [rows].
+pub(super) fn timing(
+    net: &Net,
+    settings: &VaeSettings,
+    codes: &Tensor,
+    told: &Times,
+) -> Result<Tensor, VaeError> {
+    let device = &Device::Cpu;
+    let rows = told.start_mode.len();
+    let packed = told.steps.as_ref().ok_or(VaeError::Empty)?;
+    let wide = |numbers: &[f32], width: usize| Tensor::new(numbers, device)?.reshape((rows, width));
+    let mut parts = vec![wide(&told.told, settings.features)?];
+    for labels in &told.labels {
+        parts.push(net.rows("timing.token", labels)?);
+    }
+    parts.push(codes.index_select(&Tensor::new(told.sequence.as_slice(), device)?, 0)?);
+    let x = Tensor::cat(&parts, 1)?; // [rows, inputs]
+    let gates = net.linear(&x, "timing.gates", "timing.gates_bias")?;
+    let h = gru(&gates, net.get("timing.recurrent")?, &packed.steps)?; // [rows, hidden]
+    let x = Tensor::cat(&[x, h], 1)?; // [rows, inputs + hidden]
+
+    let hidden = net.linear(&x, "timing.start_hidden", "timing.start_hidden_bias")?;
+    let logits = net.linear(
+        &hidden.relu()?,
+        "timing.start_mode_out",
+        "timing.start_mode_out_bias",
+    )?;
+    let logits = (logits + impossible(&told.start_fits, settings.start_modes)?)?;
+    let mode = nll(&logits, told.start_mode.clone())?;
+    let hidden = (hidden + net.rows("timing.start_mode", &told.start_mode)?)?.relu()?;
+    let logits = net.linear(&hidden, "timing.start_bin_out", "timing.start_bin_out_bias")?;
+    let logits = (logits + wide(&told.start_shares, settings.bins)?)?;
+    let bin = nll(&logits, told.start_bin.clone())?;
+    let starts = Tensor::new(told.starts.as_slice(), device)?;
+    let start = ((mode + bin)? * starts)?;
+
+    let hidden = net.linear(&x, "timing.end_hidden", "timing.end_hidden_bias")?;
+    let hidden = (hidden + net.rows("timing.end_start_mode", &told.start_mode)?)?;
+    let hidden = (hidden + net.rows("timing.end_start_bin", &told.start_bin)?)?;
+    let logits = net.linear(
+        &hidden.relu()?,
+        "timing.end_mode_out",
+        "timing.end_mode_out_bias",
+    )?;
+    let logits = (logits + impossible(&told.end_fits, settings.end_modes)?)?;
+    let mode = nll(&logits, told.end_mode.clone())?;
+    let hidden = (hidden + net.rows("timing.end_mode", &told.end_mode)?)?.relu()?;
+    let logits = net.linear(&hidden, "timing.end_bin_out", "timing.end_bin_out_bias")?;
+    let logits = (logits + wide(&told.end_shares, settings.bins)?)?;
+    let bin = nll(&logits, told.end_bin.clone())?;
+    Ok(((start + mode)? + bin)?)
+}
+
+/// What is added to the logits of modes that say nothing. Shapes: [rows] -> [rows, modes].
+fn impossible(fits: &[u16], modes: usize) -> Result<Tensor, VaeError> {
+    let mut mask = Vec::with_capacity(fits.len() * modes);
+    for fits in fits {
+        mask.extend((0..modes).map(|mode| {
+            if fits >> mode & 1 == 1 {
+                0.0
+            } else {
+                IMPOSSIBLE
+            }
+        }));
+    }
+    Ok(Tensor::from_vec(mask, (fits.len(), modes), &Device::Cpu)?)
+}

@@ -1,0 +1,75 @@
+//! What a step learns from, and what it says of it.
+
+use super::VaeSettings;
+use crate::model::{Example, TimeCode};
+
+/// One trace with what the timing network is told before each span.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Lesson {
+    /// The trace.
+    pub example: Example,
+    /// What is known before each span's times. Shape: [spans * features].
+    pub told: Vec<f32>,
+    /// Log shares of training values per bin, in the mode that the start has. [spans * bins].
+    pub start_shares: Vec<f32>,
+    /// Log shares of training values per bin, in the mode that the end has. [spans * bins].
+    pub end_shares: Vec<f32>,
+    /// Which start modes say something for each span: bit `m` for mode `m`. [spans].
+    pub start_fits: Vec<u16>,
+    /// Which end modes say something for each span: bit `m` for mode `m`. [spans].
+    pub end_fits: Vec<u16>,
+}
+
+/// The terms of the objective, in nats per trace, unweighted but for `total`.
+///
+/// z_v is inverse-CDF noise (decision 3): the decoder maps it to the span, so all three terms of a
+/// span are KL(q(z_v|G) || p) of coordinates of z_v. They are told apart by what the coordinates
+/// decide: the span's label, its edges, its times.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Terms {
+    /// L_node + lambda_edge L_edge + beta_graph KL_G + beta_node sum of KL_v.
+    pub total: f64,
+    /// L_node: cross-entropy of service, operation and kind (one token) and of status.
+    pub node: f64,
+    /// L_edge: cross-entropy of the numbers of children, which decide the tree, and of links.
+    pub edge: f64,
+    /// KL(q(z_G|G) || p) = -log p(code): q is the one code that the encoder chooses.
+    pub kl_graph: f64,
+    /// Sum over spans of KL(q(z_v|G) || p) for the times: modes and bins of starts and ends.
+    pub kl_node: f64,
+}
+
+impl Lesson {
+    /// Says how the lesson does not fit, if it does not.
+    pub(super) fn fault(&self, settings: &VaeSettings, tokens: usize) -> Option<&'static str> {
+        let (example, spans) = (&self.example, self.example.len());
+        let Example {
+            arity,
+            status,
+            start,
+            end,
+            ..
+        } = example;
+        let sizes = [arity.len(), status.len(), start.len(), end.len()];
+        if sizes != [spans; 4] || [self.start_fits.len(), self.end_fits.len()] != [spans; 2] {
+            return Some("not every span has everything");
+        }
+        let bins = spans * settings.bins;
+        if self.told.len() != spans * settings.features
+            || [self.start_shares.len(), self.end_shares.len()] != [bins; 2]
+        {
+            return Some("what is told of its times has another size");
+        }
+        if example.tokens.iter().any(|&token| token as usize >= tokens) {
+            return Some("a token is not in the vocabulary");
+        }
+        let known = |code: &TimeCode, modes: usize| {
+            usize::from(code.mode) < modes && usize::from(code.bin) < settings.bins
+        };
+        let starts = start.iter().all(|code| known(code, settings.start_modes));
+        if !starts || !end.iter().all(|code| known(code, settings.end_modes)) {
+            return Some("a mode or a bin does not exist");
+        }
+        None
+    }
+}

@@ -1,0 +1,499 @@
+//! The hierarchical graph VAE.
+//!
+//! z_G is a code of the whole execution ([`codebook`]), chosen by an encoder that passes messages
+//! over the DAG; z_v is inverse-CDF noise (decision 3), one uniform number per choice. The decoder
+//! has two networks: one tells the structure (token, status, number of children, link, span by
+//! span in depth-first pre-order), the other the times once the whole structure is known.
+//!
+//! Call it from one thread that has entered [`one_core`]: candle's matrix products use rayon, and
+//! would take every core otherwise.
+
+mod adam;
+mod batch;
+mod codebook;
+mod decoder;
+mod encoder;
+mod gru;
+mod lesson;
+mod nll;
+mod params;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod weights;
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+
+use crate::model::{Example, Nats};
+use batch::{Graphs, Structures, Times};
+use codebook::{Chosen, Codebook};
+use params::{Net, Param, specs, take};
+
+pub use lesson::{Lesson, Terms};
+pub use params::Tensors;
+pub use settings::{LANES, VaeSettings};
+pub use tree::{LABEL_TABLES, LABELS, LINKS, SLOT_FEATURES, Slot, Tree, link_class};
+pub use weights::Weights;
+
+/// Traces scored at a time.
+const SCORED: usize = 64;
+
+/// Weight of the distance between what the encoder says and its code.
+const COMMITMENT: f64 = 0.25;
+
+/// Why a VAE can't do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum VaeError {
+    /// The settings make no network.
+    #[error("{0}")]
+    Settings(&'static str),
+    /// There is nothing to learn from or to score.
+    #[error("there is no lesson, or one without spans")]
+    Empty,
+    /// A lesson does not fit the settings or the vocabulary.
+    #[error("a lesson does not fit the model: {0}")]
+    Lesson(&'static str),
+    /// A checkpoint's tensors do not fit the settings.
+    #[error("the model's tensors are damaged: {0}")]
+    Damaged(String),
+    /// A tensor operation failed.
+    #[error("a tensor operation failed")]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// Why a step was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The objective or a gradient was not finite. The model is as it was before.
+    #[error("the objective or a gradient is not finite; the step was undone")]
+    NotFinite,
+    /// The step could not be tried. The model is as it was before.
+    #[error(transparent)]
+    Impossible(#[from] VaeError),
+}
+
+impl From<candle_core::Error> for StepError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Impossible(error.into())
+    }
+}
+
+/// Keeps the matrix products of the calling thread on this thread, as long as it lives: to be
+/// called once, first thing, by the thread that owns a [`Vae`]. None if the thread belongs to a
+/// pool of rayon's already.
+pub fn one_core() -> Option<OneCore> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .use_current_thread();
+    pool.build().ok().map(OneCore)
+}
+
+/// See [`one_core`].
+#[derive(Debug)]
+pub struct OneCore(
+    #[expect(dead_code, reason = "held for as long as the thread learns")] rayon::ThreadPool,
+);
+
+/// A model in training. Its state is plain numbers: the same calls with the same generator give
+/// the same model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Vae {
+    settings: VaeSettings,
+    tokens: usize,
+    params: Vec<Param>,
+    codebook: Codebook,
+    steps: u32,
+}
+
+impl Vae {
+    /// A model that knows nothing but the size of the vocabulary.
+    pub fn new(
+        settings: VaeSettings,
+        tokens: u32,
+        rng: &mut impl rand::Rng,
+    ) -> Result<Self, VaeError> {
+        if let Some(fault) = settings.fault() {
+            return Err(VaeError::Settings(fault));
+        }
+        let tokens = tokens as usize;
+        if tokens == 0 {
+            return Err(VaeError::Settings("there must be at least one token"));
+        }
+        let specs = specs(&settings, tokens);
+        Ok(Self {
+            params: specs
+                .into_iter()
+                .map(|spec| Param::new(spec, rng))
+                .collect(),
+            codebook: Codebook::new(&settings),
+            steps: 0,
+            tokens,
+            settings,
+        })
+    }
+
+    /// Sizes and rates.
+    pub fn settings(&self) -> &VaeSettings {
+        &self.settings
+    }
+
+    /// Size of the vocabulary.
+    pub fn tokens(&self) -> u32 {
+        self.tokens as u32
+    }
+
+    /// Steps taken.
+    pub fn steps(&self) -> u32 {
+        self.steps
+    }
+
+    /// Number of trained numbers.
+    pub fn size(&self) -> usize {
+        self.params.iter().map(|param| param.value.len()).sum()
+    }
+
+    /// Takes in new tokens. Old ones keep their weights and, but for a sliver, their shares; a
+    /// smaller number than before changes nothing.
+    pub fn grow(&mut self, tokens: u32, rng: &mut impl rand::Rng) -> Result<(), VaeError> {
+        let tokens = tokens as usize;
+        if tokens > self.tokens {
+            self.tokens = tokens;
+            let specs = specs(&self.settings, tokens);
+            for (param, spec) in self.params.iter_mut().zip(&specs) {
+                param.grow(spec, rng);
+            }
+        }
+        Ok(())
+    }
+
+    /// One optimiser step: structures of examples and lessons, equal ones merged, and times of the
+    /// lessons. Both are drawn alike; a structure costs little next to times, so there may be
+    /// many. Nothing changes unless everything is finite.
+    pub fn step(
+        &mut self,
+        structures: &[&Example],
+        lessons: &[&Lesson],
+        rng: &mut impl rand::Rng,
+    ) -> Result<Terms, StepError> {
+        self.check(lessons)?;
+        self.check_structures(structures)?;
+        let settings = &self.settings;
+        let net = Net::trained(&self.params)?;
+        let timed = lessons.iter().map(|lesson| &lesson.example);
+        let examples: Vec<&Example> = structures.iter().copied().chain(timed).collect();
+        let mut codebook = self.codebook.clone();
+        let encoded = encoded(&net, settings, &examples)?;
+        codebook.begin(&encoded, rng);
+        let chosen = choose(&codebook, settings, &encoded, examples.len());
+
+        let groups = merge(&examples, &chosen.code);
+        let timed = structures.len()..examples.len();
+        let told: Vec<usize> = groups
+            .iter()
+            .map(|group| group[0])
+            .chain(timed.clone())
+            .collect();
+        let (codes, commitment) =
+            self.straight_through(&net, &codebook, &chosen, &told, &examples)?;
+
+        let first: Vec<&Example> = groups.iter().map(|group| examples[group[0]]).collect();
+        let structures = Structures::new(&first, settings);
+        let part = |&of: &u32| groups[of as usize].len() as f32 / examples.len() as f32;
+        let parts: Vec<f32> = structures.sequence.iter().map(part).collect();
+        let parts = Tensor::new(parts.as_slice(), &Device::Cpu)?;
+        let nats = decoder::structure(&net, &codes.narrow(0, 0, groups.len())?, &structures)?;
+        let node = (nats.node * &parts)?.sum_all()?;
+        let edge = (nats.edge * &parts)?.sum_all()?;
+
+        let times = Times::new(lessons, settings);
+        let codes = codes.narrow(0, groups.len(), timed.len())?;
+        let times = decoder::timing(&net, settings, &codes, &times)?.sum_all()?;
+        let times = (times / timed.len() as f64)?;
+
+        let spans = examples.iter().map(|example| example.len()).sum::<usize>() as f64;
+        let (lambda, beta) = (
+            f64::from(settings.lambda_edge),
+            f64::from(settings.beta_node),
+        );
+        let nats = ((&node + (&edge * lambda)?)? + (&times * beta)?)?;
+        let objective = ((nats * (examples.len() as f64 / spans))? + commitment)?;
+        let store = objective.backward()?;
+        let gradients = adam::gradients(&net, &self.params, &store, settings.clip)?;
+
+        let number = |tensor: &Tensor| tensor.to_scalar::<f32>().map(f64::from);
+        let beyond = structures.beyond.iter().zip(&structures.sequence);
+        let beyond: f64 = beyond.map(|(nats, of)| nats * f64::from(part(of))).sum();
+        let mut terms = Terms {
+            total: 0.0,
+            node: number(&node)?,
+            edge: number(&edge)? + beyond,
+            kl_graph: chosen.kl.iter().sum::<f64>() / examples.len() as f64,
+            kl_node: number(&times)?,
+        };
+        terms.total = terms.node
+            + lambda * terms.edge
+            + f64::from(settings.beta_graph) * terms.kl_graph
+            + beta * terms.kl_node;
+        let sound = terms.total.is_finite() && number(&objective)?.is_finite();
+        let Some(gradients) = gradients.filter(|_| sound) else {
+            return Err(StepError::NotFinite);
+        };
+        adam::descend(&mut self.params, &gradients, settings, self.steps);
+        if settings.codes > 0 {
+            codebook.follow(&encoded, &chosen);
+            self.codebook = codebook;
+        }
+        self.steps = self.steps.saturating_add(1);
+        Ok(terms)
+    }
+
+    /// An upper bound of -log p of each trace, by the averaged weights and the events that
+    /// [`crate::model::Grammar::nats`] counts. KL_G is part of the structure's nats.
+    pub fn nats(&self, lessons: &[&Lesson]) -> Result<Vec<Nats>, VaeError> {
+        let mut all = Vec::with_capacity(lessons.len());
+        let net = Net::averaged(&self.params)?;
+        for lessons in lessons.chunks(SCORED) {
+            self.check(lessons)?;
+            let settings = &self.settings;
+            let examples: Vec<&Example> = lessons.iter().map(|lesson| &lesson.example).collect();
+            let encoded = encoded(&net, settings, &examples)?;
+            let chosen = choose(&self.codebook, settings, &encoded, examples.len());
+            let mut nats = vec![Nats::default(); lessons.len()];
+
+            let groups = merge(&examples, &chosen.code);
+            let first: Vec<usize> = groups.iter().map(|group| group[0]).collect();
+            let codes = self.codes_of(&chosen, &first)?;
+            let first: Vec<&Example> = first.iter().map(|&at| examples[at]).collect();
+            let structures = Structures::new(&first, settings);
+            let told = decoder::structure(&net, &codes, &structures)?;
+            let told = (told.node + told.edge)?.to_vec1::<f32>()?;
+            for ((&of, told), beyond) in
+                structures.sequence.iter().zip(told).zip(&structures.beyond)
+            {
+                for &at in &groups[of as usize] {
+                    nats[at].structure += f64::from(told) + beyond;
+                }
+            }
+            for (nats, kl) in nats.iter_mut().zip(&chosen.kl) {
+                nats.structure += kl;
+            }
+
+            let every: Vec<usize> = (0..lessons.len()).collect();
+            let codes = self.codes_of(&chosen, &every)?;
+            let times = Times::new(lessons, settings);
+            let told = decoder::timing(&net, settings, &codes, &times)?.to_vec1::<f32>()?;
+            for (&of, told) in times.sequence.iter().zip(told) {
+                nats[of as usize].timing += f64::from(told);
+            }
+            all.extend(nats);
+        }
+        Ok(all)
+    }
+
+    /// The code that the encoder chooses for each trace: the whole of q(z_G|G). 0 where the model
+    /// has no z_G.
+    pub fn codes(&self, lessons: &[&Lesson]) -> Result<Vec<u32>, VaeError> {
+        let mut codes = Vec::with_capacity(lessons.len());
+        let net = Net::averaged(&self.params)?;
+        for lessons in lessons.chunks(SCORED) {
+            self.check(lessons)?;
+            let examples: Vec<&Example> = lessons.iter().map(|lesson| &lesson.example).collect();
+            let encoded = encoded(&net, &self.settings, &examples)?;
+            codes.extend(choose(&self.codebook, &self.settings, &encoded, examples.len()).code);
+        }
+        Ok(codes)
+    }
+
+    /// The prior of z_G: a share per code; one share where the model has no z_G.
+    pub fn shares(&self) -> Vec<f32> {
+        match self.settings.codes {
+            0 => vec![1.0],
+            _ => self.codebook.shares(),
+        }
+    }
+
+    /// Everything that [`Vae::load`] needs to go on bit for bit.
+    pub fn dump(&self) -> Tensors {
+        let mut tensors = Tensors::new();
+        for param in &self.params {
+            param.save(&mut tensors);
+        }
+        self.codebook.save(&mut tensors);
+        let halves = [self.steps >> 16, self.steps & 0xffff].map(|half| half as f32);
+        tensors.insert("schedule.steps".into(), (vec![2], halves.to_vec()));
+        tensors
+    }
+
+    /// The model that was dumped. Tensors of other names are left alone.
+    pub fn load(settings: VaeSettings, mut tensors: Tensors) -> Result<Self, VaeError> {
+        if let Some(fault) = settings.fault() {
+            return Err(VaeError::Settings(fault));
+        }
+        let out = tensors.get("structure.token_out_bias");
+        let tokens = out.map_or(0, |(_, numbers)| numbers.len());
+        if tokens == 0 {
+            return Err(VaeError::Damaged("it knows no token".into()));
+        }
+        let specs = specs(&settings, tokens).into_iter();
+        let params: Result<_, _> = specs
+            .map(|spec| Param::restore(spec, &mut tensors))
+            .collect();
+        let halves = take(&mut tensors, "schedule.steps", &[2])?;
+        Ok(Self {
+            params: params?,
+            codebook: Codebook::restore(&settings, &mut tensors)?,
+            steps: (halves[0] as u32) << 16 | halves[1] as u32,
+            tokens,
+            settings,
+        })
+    }
+
+    /// What serving needs: averaged weights without the encoder, the codes and their prior.
+    pub fn weights(&self) -> Weights {
+        let served = |param: &&Param| param.spec.part != params::Part::Encoder;
+        let tensor = |param: &Param| {
+            let Param { spec, average, .. } = param;
+            (spec.name.to_owned(), (spec.shape.clone(), average.clone()))
+        };
+        let tensors: Tensors = self.params.iter().filter(served).map(tensor).collect();
+        let codes = match self.settings.codes {
+            0 => vec![0.0; self.settings.code_size],
+            _ => self.codebook.codes().to_vec(),
+        };
+        Weights::new(
+            self.settings.clone(),
+            self.tokens,
+            tensors,
+            (codes, self.shares()),
+        )
+    }
+
+    /// Codes that pass their gradient on to the encoder, and the cost of being far from them.
+    /// Shape: [told, code_size].
+    fn straight_through(
+        &self,
+        net: &Net,
+        codebook: &Codebook,
+        chosen: &Chosen,
+        told: &[usize],
+        examples: &[&Example],
+    ) -> Result<(Tensor, Tensor), VaeError> {
+        let codes = codes(codebook, &self.settings, chosen, told)?;
+        if self.settings.codes == 0 {
+            let none = Tensor::new(0.0_f32, &Device::Cpu)?;
+            return Ok((codes, none));
+        }
+        let examples: Vec<&Example> = told.iter().map(|&at| examples[at]).collect();
+        let encoded = encoder::encode(net, &Graphs::new(&examples, &self.settings))?;
+        let distance = (&encoded - &codes)?;
+        let commitment = (distance.sqr()?.mean_all()? * COMMITMENT)?;
+        Ok(((&encoded - distance.detach())?, commitment))
+    }
+
+    fn codes_of(&self, chosen: &Chosen, told: &[usize]) -> Result<Tensor, VaeError> {
+        codes(&self.codebook, &self.settings, chosen, told)
+    }
+
+    fn check_structures(&self, examples: &[&Example]) -> Result<(), VaeError> {
+        let unknown = |token: &u32| *token as usize >= self.tokens;
+        for example in examples {
+            let spans = example.len();
+            if spans == 0 {
+                return Err(VaeError::Empty);
+            }
+            let Example {
+                arity,
+                status,
+                start,
+                end,
+                ..
+            } = example;
+            if [arity.len(), status.len(), start.len(), end.len()] != [spans; 4] {
+                return Err(VaeError::Lesson("not every span has everything"));
+            }
+            if example.tokens.iter().any(unknown) {
+                return Err(VaeError::Lesson("a token is not in the vocabulary"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self, lessons: &[&Lesson]) -> Result<(), VaeError> {
+        if lessons.is_empty() || lessons.iter().any(|lesson| lesson.example.is_empty()) {
+            return Err(VaeError::Empty);
+        }
+        let faults = lessons
+            .iter()
+            .filter_map(|lesson| lesson.fault(&self.settings, self.tokens));
+        faults
+            .map(VaeError::Lesson)
+            .map(Err)
+            .next()
+            .unwrap_or(Ok(()))
+    }
+}
+
+/// What the encoder says of each trace. Shape: [traces * code_size]; empty without z_G.
+fn encoded(net: &Net, settings: &VaeSettings, examples: &[&Example]) -> Result<Vec<f32>, VaeError> {
+    if settings.codes == 0 {
+        return Ok(Vec::new());
+    }
+    let encoded = encoder::encode(net, &Graphs::new(examples, settings))?;
+    Ok(encoded.flatten_all()?.to_vec1::<f32>()?)
+}
+
+fn choose(book: &Codebook, settings: &VaeSettings, encoded: &[f32], traces: usize) -> Chosen {
+    match settings.codes {
+        0 => Chosen::none(traces),
+        _ => book.choose(encoded, settings.beta_graph),
+    }
+}
+
+/// The codes of these traces. Shape: [told, code_size].
+fn codes(
+    book: &Codebook,
+    settings: &VaeSettings,
+    chosen: &Chosen,
+    told: &[usize],
+) -> Result<Tensor, VaeError> {
+    let width = settings.code_size;
+    let numbers: Vec<f32> = match settings.codes {
+        0 => vec![0.0; told.len() * width],
+        _ => told
+            .iter()
+            .flat_map(|&at| book.code(chosen.code[at]))
+            .copied()
+            .collect(),
+    };
+    Ok(Tensor::from_vec(
+        numbers,
+        (told.len(), width),
+        &Device::Cpu,
+    )?)
+}
+
+/// Traces of equal structure and code, each in one group, in the order of their first.
+fn merge(examples: &[&Example], codes: &[u32]) -> Vec<Vec<usize>> {
+    let mut known = BTreeMap::new();
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for (at, (example, code)) in examples.iter().zip(codes).enumerate() {
+        let Example {
+            tokens,
+            arity,
+            status,
+            links,
+            ..
+        } = example;
+        let group = *known
+            .entry((tokens, arity, status, links, code))
+            .or_insert(groups.len());
+        match groups.get_mut(group) {
+            Some(group) => group.push(at),
+            None => groups.push(vec![at]),
+        }
+    }
+    groups
+}

@@ -1,0 +1,566 @@
+//! Every trained tensor: its name, shape and first values, and its state in the optimiser.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor, Var};
+use rand::RngExt;
+
+use super::tree::{LINKS, SLOT_CLASSES, SLOT_FEATURES};
+use super::{VaeError, VaeSettings};
+
+/// Tensors by name: shape and numbers, row-major.
+pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// Statuses.
+pub(super) const STATUSES: usize = 3;
+/// Widths of the small embeddings.
+const STATUS_WIDTH: usize = 4;
+const ARITY_WIDTH: usize = 12;
+const CLASS_WIDTH: usize = 8;
+/// The logit that a new token's bias begins with: known tokens keep their shares.
+const NEW_TOKEN: f32 = -6.0;
+
+/// Which rate a tensor is trained with, and with which others its gradient is clipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Structure,
+    Timing,
+    Encoder,
+}
+
+impl Part {
+    pub(super) const ALL: [Self; 3] = [Self::Structure, Self::Timing, Self::Encoder];
+}
+
+/// First values.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Begin {
+    Zero,
+    /// Uniform within so much of zero.
+    Within(f32),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Spec {
+    pub(super) name: &'static str,
+    pub(super) shape: Vec<usize>,
+    pub(super) part: Part,
+    begin: Begin,
+    /// Whether the first axis grows with the vocabulary.
+    grows: bool,
+}
+
+/// One trained tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Param {
+    pub(super) spec: Spec,
+    pub(super) value: Vec<f32>,
+    /// Decayed mean of gradients.
+    pub(super) first: Vec<f32>,
+    /// Decayed mean of squared gradients.
+    pub(super) second: Vec<f32>,
+    /// Decayed mean of values: what scores and serves.
+    pub(super) average: Vec<f32>,
+}
+
+/// Columns of the structure network's input: labels around the slot, then the slot, then z_G.
+pub(super) fn structure_inputs(settings: &VaeSettings) -> usize {
+    3 * settings.embedding
+        + 3 * STATUS_WIDTH
+        + ARITY_WIDTH
+        + 2 * CLASS_WIDTH
+        + SLOT_FEATURES
+        + settings.code_size
+}
+
+/// Columns of the timing network's input: what is told, labels around the span, then z_G.
+pub(super) fn timing_inputs(settings: &VaeSettings) -> usize {
+    settings.features + 4 * settings.embedding + settings.code_size
+}
+
+/// Columns of the encoder's input per span.
+pub(super) fn graph_inputs(settings: &VaeSettings) -> usize {
+    settings.embedding + STATUS_WIDTH + 4
+}
+
+/// All tensors, in a fixed order.
+pub(super) fn specs(settings: &VaeSettings, tokens: usize) -> Vec<Spec> {
+    let s = settings;
+    let (inputs, hidden) = (structure_inputs(s), s.structure_hidden);
+    let (told, timing) = (timing_inputs(s), s.timing_hidden);
+    let graph = s.graph_hidden;
+    let mut specs = Vec::new();
+    let mut add = |name, part, shape: &[usize], begin, grows| {
+        let shape = shape.to_vec();
+        specs.push(Spec {
+            name,
+            shape,
+            part,
+            begin,
+            grows,
+        });
+    };
+    let fan = |inputs: usize| Begin::Within(1.0 / (inputs as f32).sqrt());
+    let embedding = Begin::Within(0.5);
+
+    let part = Part::Structure;
+    add(
+        "structure.token",
+        part,
+        &[tokens + 1, s.embedding],
+        embedding,
+        true,
+    );
+    add(
+        "structure.status",
+        part,
+        &[STATUSES + 1, STATUS_WIDTH],
+        embedding,
+        false,
+    );
+    add(
+        "structure.arity",
+        part,
+        &[s.arities + 1, ARITY_WIDTH],
+        embedding,
+        false,
+    );
+    add(
+        "structure.index",
+        part,
+        &[SLOT_CLASSES, CLASS_WIDTH],
+        embedding,
+        false,
+    );
+    add(
+        "structure.rest",
+        part,
+        &[SLOT_CLASSES, CLASS_WIDTH],
+        embedding,
+        false,
+    );
+    add(
+        "structure.gates",
+        part,
+        &[inputs, 3 * hidden],
+        fan(inputs),
+        false,
+    );
+    add(
+        "structure.gates_bias",
+        part,
+        &[3 * hidden],
+        Begin::Zero,
+        false,
+    );
+    add(
+        "structure.recurrent",
+        part,
+        &[hidden, 3 * hidden],
+        fan(hidden),
+        false,
+    );
+    let wide = inputs + 2 * hidden;
+    add(
+        "structure.token_hidden",
+        part,
+        &[wide, hidden],
+        fan(wide),
+        false,
+    );
+    add(
+        "structure.token_hidden_bias",
+        part,
+        &[hidden],
+        Begin::Zero,
+        false,
+    );
+    add(
+        "structure.token_out",
+        part,
+        &[tokens, hidden],
+        fan(hidden),
+        true,
+    );
+    add(
+        "structure.token_out_bias",
+        part,
+        &[tokens],
+        Begin::Zero,
+        true,
+    );
+    let choice = s.choice_hidden;
+    add(
+        "structure.choice_hidden",
+        part,
+        &[wide, choice],
+        fan(wide),
+        false,
+    );
+    add(
+        "structure.choice_hidden_bias",
+        part,
+        &[choice],
+        Begin::Zero,
+        false,
+    );
+    add(
+        "structure.choice_token",
+        part,
+        &[tokens, choice],
+        embedding,
+        true,
+    );
+    add(
+        "structure.choice_status",
+        part,
+        &[STATUSES, choice],
+        embedding,
+        false,
+    );
+    add(
+        "structure.status_out",
+        part,
+        &[choice, STATUSES],
+        fan(choice),
+        false,
+    );
+    add(
+        "structure.status_out_bias",
+        part,
+        &[STATUSES],
+        Begin::Zero,
+        false,
+    );
+    add(
+        "structure.arity_out",
+        part,
+        &[choice, s.arities],
+        fan(choice),
+        false,
+    );
+    add(
+        "structure.arity_out_bias",
+        part,
+        &[s.arities],
+        Begin::Zero,
+        false,
+    );
+    add(
+        "structure.link_out",
+        part,
+        &[choice, LINKS],
+        fan(choice),
+        false,
+    );
+    add(
+        "structure.link_out_bias",
+        part,
+        &[LINKS],
+        Begin::Zero,
+        false,
+    );
+
+    let part = Part::Timing;
+    add(
+        "timing.token",
+        part,
+        &[tokens + 1, s.embedding],
+        embedding,
+        true,
+    );
+    add("timing.gates", part, &[told, 3 * timing], fan(told), false);
+    add("timing.gates_bias", part, &[3 * timing], Begin::Zero, false);
+    add(
+        "timing.recurrent",
+        part,
+        &[timing, 3 * timing],
+        fan(timing),
+        false,
+    );
+    let wide = told + timing;
+    add(
+        "timing.start_hidden",
+        part,
+        &[wide, timing],
+        fan(wide),
+        false,
+    );
+    add(
+        "timing.start_hidden_bias",
+        part,
+        &[timing],
+        Begin::Zero,
+        false,
+    );
+    add(
+        "timing.start_mode_out",
+        part,
+        &[timing, s.start_modes],
+        fan(timing),
+        false,
+    );
+    add(
+        "timing.start_mode_out_bias",
+        part,
+        &[s.start_modes],
+        Begin::Zero,
+        false,
+    );
+    add(
+        "timing.start_mode",
+        part,
+        &[s.start_modes, timing],
+        embedding,
+        false,
+    );
+    // Bins begin at the shares that the coder counted, to which these add nothing yet.
+    add(
+        "timing.start_bin_out",
+        part,
+        &[timing, s.bins],
+        Begin::Zero,
+        false,
+    );
+    add(
+        "timing.start_bin_out_bias",
+        part,
+        &[s.bins],
+        Begin::Zero,
+        false,
+    );
+    add("timing.end_hidden", part, &[wide, timing], fan(wide), false);
+    add(
+        "timing.end_hidden_bias",
+        part,
+        &[timing],
+        Begin::Zero,
+        false,
+    );
+    add(
+        "timing.end_start_mode",
+        part,
+        &[s.start_modes, timing],
+        embedding,
+        false,
+    );
+    add(
+        "timing.end_start_bin",
+        part,
+        &[s.bins, timing],
+        Begin::Within(0.1),
+        false,
+    );
+    add(
+        "timing.end_mode_out",
+        part,
+        &[timing, s.end_modes],
+        fan(timing),
+        false,
+    );
+    add(
+        "timing.end_mode_out_bias",
+        part,
+        &[s.end_modes],
+        Begin::Zero,
+        false,
+    );
+    add(
+        "timing.end_mode",
+        part,
+        &[s.end_modes, timing],
+        embedding,
+        false,
+    );
+    add(
+        "timing.end_bin_out",
+        part,
+        &[timing, s.bins],
+        Begin::Zero,
+        false,
+    );
+    add(
+        "timing.end_bin_out_bias",
+        part,
+        &[s.bins],
+        Begin::Zero,
+        false,
+    );
+
+    let part = Part::Encoder;
+    let inputs = graph_inputs(s);
+    add(
+        "encoder.token",
+        part,
+        &[tokens + 1, s.embedding],
+        embedding,
+        true,
+    );
+    add(
+        "encoder.status",
+        part,
+        &[STATUSES + 1, STATUS_WIDTH],
+        embedding,
+        false,
+    );
+    add("encoder.input", part, &[inputs, graph], fan(inputs), false);
+    add("encoder.input_bias", part, &[graph], Begin::Zero, false);
+    add(
+        "encoder.round1",
+        part,
+        &[3 * graph, graph],
+        fan(3 * graph),
+        false,
+    );
+    add("encoder.round1_bias", part, &[graph], Begin::Zero, false);
+    add(
+        "encoder.round2",
+        part,
+        &[3 * graph, graph],
+        fan(3 * graph),
+        false,
+    );
+    add("encoder.round2_bias", part, &[graph], Begin::Zero, false);
+    add(
+        "encoder.out",
+        part,
+        &[2 * graph, s.code_size],
+        fan(2 * graph),
+        false,
+    );
+    specs
+}
+
+impl Param {
+    /// First values from the generator.
+    pub(super) fn new(spec: Spec, rng: &mut impl rand::Rng) -> Self {
+        let count = spec.shape.iter().product();
+        let value: Vec<f32> = (0..count).map(|_| spec.begin.draw(rng)).collect();
+        Self {
+            first: vec![0.0; count],
+            second: vec![0.0; count],
+            average: value.clone(),
+            value,
+            spec,
+        }
+    }
+
+    /// Takes a longer first axis: old rows stay, new ones are drawn.
+    pub(super) fn grow(&mut self, spec: &Spec, rng: &mut impl rand::Rng) {
+        let count: usize = spec.shape.iter().product();
+        let bias = spec.name == "structure.token_out_bias";
+        while self.value.len() < count {
+            let begin = if bias {
+                NEW_TOKEN
+            } else {
+                spec.begin.draw(rng)
+            };
+            self.value.push(begin);
+            self.average.push(begin);
+        }
+        self.first.resize(count, 0.0);
+        self.second.resize(count, 0.0);
+        self.spec = spec.clone();
+    }
+
+    pub(super) fn save(&self, into: &mut Tensors) {
+        let parts = [&self.value, &self.first, &self.second, &self.average];
+        for (state, numbers) in STATES.iter().zip(parts) {
+            let name = format!("{}{state}", self.spec.name);
+            into.insert(name, (self.spec.shape.clone(), numbers.clone()));
+        }
+    }
+
+    pub(super) fn restore(spec: Spec, from: &mut Tensors) -> Result<Self, VaeError> {
+        let mut take = |state: &str| take(from, &format!("{}{state}", spec.name), &spec.shape);
+        let [value, first, second, average] = STATES.map(&mut take);
+        Ok(Self {
+            value: value?,
+            first: first?,
+            second: second?,
+            average: average?,
+            spec,
+        })
+    }
+}
+
+/// What the four parts of a parameter's state are called in a checkpoint, after its name.
+const STATES: [&str; 4] = ["", "@first", "@second", "@average"];
+
+/// Takes a tensor out of a checkpoint; it must be there, in this shape and finite.
+pub(super) fn take(from: &mut Tensors, name: &str, shape: &[usize]) -> Result<Vec<f32>, VaeError> {
+    match from.remove(name) {
+        Some((found, numbers))
+            if found == shape
+                && numbers.len() == shape.iter().product::<usize>()
+                && numbers.iter().all(|number| number.is_finite()) =>
+        {
+            Ok(numbers)
+        }
+        Some((found, _)) => Err(VaeError::Damaged(format!(
+            "tensor {name} has the shape {found:?} or numbers that are not finite; {shape:?} is needed"
+        ))),
+        None => Err(VaeError::Damaged(format!("tensor {name} is missing"))),
+    }
+}
+
+impl Begin {
+    fn draw(self, rng: &mut impl rand::Rng) -> f32 {
+        match self {
+            Self::Zero => 0.0,
+            Self::Within(range) => (rng.random::<f32>() * 2.0 - 1.0) * range,
+        }
+    }
+}
+
+/// The tensors of one pass, by name.
+pub(super) struct Net {
+    tensors: BTreeMap<&'static str, Tensor>,
+}
+
+impl Net {
+    /// Trained values, as variables that gradients can be asked of.
+    pub(super) fn trained(params: &[Param]) -> Result<Self, VaeError> {
+        let mut tensors = BTreeMap::new();
+        for Param { spec, value, .. } in params {
+            let shape = spec.shape.as_slice();
+            let var = Var::from_vec(value.clone(), shape, &Device::Cpu)?;
+            tensors.insert(spec.name, var.as_tensor().clone());
+        }
+        Ok(Self { tensors })
+    }
+
+    /// Averaged values.
+    pub(super) fn averaged(params: &[Param]) -> Result<Self, VaeError> {
+        let mut tensors = BTreeMap::new();
+        for Param { spec, average, .. } in params {
+            let shape = spec.shape.as_slice();
+            let tensor = Tensor::from_vec(average.clone(), shape, &Device::Cpu)?;
+            tensors.insert(spec.name, tensor);
+        }
+        Ok(Self { tensors })
+    }
+
+    /// A tensor by name.
+    pub(super) fn get(&self, name: &'static str) -> Result<&Tensor, VaeError> {
+        let tensor = self.tensors.get(name);
+        tensor.ok_or_else(|| VaeError::Damaged(format!("there is no tensor {name}")))
+    }
+
+    /// `x · weight + bias`. Shapes: x [rows, inputs] -> [rows, outputs].
+    pub(super) fn linear(
+        &self,
+        x: &Tensor,
+        weight: &'static str,
+        bias: &'static str,
+    ) -> Result<Tensor, VaeError> {
+        let product = x.matmul(self.get(weight)?)?;
+        Ok(product.broadcast_add(self.get(bias)?)?)
+    }
+
+    /// Rows of an embedding. Shapes: rows [n] -> [n, width].
+    pub(super) fn rows(&self, name: &'static str, rows: &[u32]) -> Result<Tensor, VaeError> {
+        let rows = Tensor::new(rows, &Device::Cpu)?;
+        Ok(self.get(name)?.index_select(&rows, 0)?)
+    }
+}

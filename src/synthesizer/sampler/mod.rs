@@ -1,0 +1,156 @@
+//! The VAE's decoder, compiled to plain buffers: draws traces from the prior, many abreast.
+//!
+//! z_G is drawn from the prior of the codes, z_v is the noise that each choice is drawn with. No
+//! tensor library takes part, and nothing is allocated per span once buffers have grown.
+
+mod choice;
+mod layer;
+mod structure;
+#[cfg(test)]
+mod tests;
+mod timing;
+
+use std::sync::Arc;
+
+use rand::RngExt as _;
+
+use crate::chance::Rng;
+use crate::features::timing::Coder;
+use crate::features::{Sampled, SampledSpan, Token};
+use crate::model::{VaeError, Weights};
+use crate::trace::{Link, StatusCode};
+use choice::{Choose, Draw};
+use structure::{Growing, Structure};
+use timing::{Timed, Timing};
+
+/// Traces drawn abreast.
+const ABREAST: usize = 32;
+/// Structures drawn in search of an exact size before numbers of children are bent to reach it.
+const TRIES: usize = 64;
+
+/// Draws traces from a VAE's weights. The same weights and chance draw the same.
+#[derive(Debug)]
+pub(super) struct VaeSampler {
+    structure: Structure,
+    timing: Timing,
+    coder: Arc<Coder>,
+    services: Arc<[u32]>,
+    /// The prior of z_G: sums of shares.
+    prior: Vec<f32>,
+    max_spans: usize,
+}
+
+impl VaeSampler {
+    /// Compiles weights. `services` is [`crate::features::Vocabulary::services`].
+    pub(super) fn new(
+        weights: &Weights,
+        coder: Arc<Coder>,
+        services: Arc<[u32]>,
+    ) -> Result<Self, VaeError> {
+        let sum = |sum: &mut f32, share: &f32| {
+            *sum += share;
+            Some(*sum)
+        };
+        Ok(Self {
+            structure: Structure::new(weights)?,
+            timing: Timing::new(weights)?,
+            prior: weights.shares().iter().scan(0.0, sum).collect(),
+            max_spans: weights.settings().max_spans,
+            coder,
+            services,
+        })
+    }
+
+    /// Draws so many traces, each of exactly `size` spans if one is given (at least 1, at most
+    /// `max_spans`).
+    pub(super) fn sample_many(
+        &mut self,
+        rng: &mut Rng,
+        count: usize,
+        size: Option<usize>,
+    ) -> Vec<Sampled> {
+        let mut drawn = Vec::with_capacity(count);
+        while drawn.len() < count {
+            let abreast = ABREAST.min(count - drawn.len());
+            let growing = match size {
+                None => self.structures(rng, abreast, 1, self.max_spans),
+                Some(size) => {
+                    let size = size.clamp(1, self.max_spans);
+                    (0..abreast).map(|_| self.of_size(rng, size)).collect()
+                }
+            };
+            let mut choose = Draw::new(growing.len(), rng);
+            drawn.extend(self.times(growing, &mut choose));
+        }
+        drawn
+    }
+
+    fn structures(&self, rng: &mut Rng, count: usize, least: usize, most: usize) -> Vec<Growing> {
+        let mut growing: Vec<Growing> = (0..count)
+            .map(|_| Growing::new(self.code(rng), least, most))
+            .collect();
+        let mut choose = Draw::new(count, rng);
+        self.structure.grow(&mut growing, &mut choose);
+        growing
+    }
+
+    /// A structure of exactly so many spans: one that came out so by itself, or one that is bent.
+    fn of_size(&self, rng: &mut Rng, size: usize) -> Growing {
+        for _ in 0..TRIES / ABREAST {
+            // One more than wanted may be promised, so that the end is not bent to fit.
+            let most = (size + 1).min(self.max_spans);
+            let drawn = self.structures(rng, ABREAST, 1, most);
+            let found = drawn.into_iter().find(|drawn| drawn.example.len() == size);
+            if let Some(found) = found {
+                return found;
+            }
+        }
+        let mut bent = self.structures(rng, 1, size, size);
+        bent.pop().unwrap_or_default()
+    }
+
+    fn code(&self, rng: &mut Rng) -> usize {
+        let total = self.prior.last().copied().unwrap_or_default();
+        let drawn = rng.random::<f32>() * total;
+        let code = self.prior.partition_point(|&sum| sum <= drawn);
+        code.min(self.prior.len().saturating_sub(1))
+    }
+
+    /// Draws the times of structures; traces in the order of the structures.
+    fn times(&self, growing: Vec<Growing>, choose: &mut impl Choose) -> Vec<Sampled> {
+        let mut order: Vec<usize> = (0..growing.len()).collect();
+        order.sort_by_key(|&at| std::cmp::Reverse(growing[at].example.len()));
+        let timed = |&at: &usize| {
+            let example = &growing[at].example;
+            Timed::new(at, growing[at].code, &example.tokens, &example.arity)
+        };
+        let mut timed: Vec<Timed> = order.iter().map(timed).collect();
+        self.timing
+            .draw(&self.coder, &self.services, &mut timed, choose);
+        let mut sampled: Vec<Sampled> = growing.iter().map(|_| Sampled::default()).collect();
+        for (at, timed) in order.into_iter().zip(timed) {
+            sampled[at] = finished(&growing[at], &timed);
+        }
+        sampled
+    }
+}
+
+fn finished(growing: &Growing, timed: &Timed) -> Sampled {
+    let example = &growing.example;
+    let places = timed.skeleton.places();
+    let spans = timed.times.iter().enumerate().map(|(at, &(start, end))| {
+        let status = example.status[at].into();
+        SampledSpan {
+            parent: places[at].parent,
+            token: Token(example.tokens[at]),
+            status: StatusCode::from_number(status),
+            start,
+            duration: end.abs_diff(start),
+        }
+    });
+    let links = example.links.iter();
+    Sampled {
+        spans: spans.collect(),
+        links: links.map(|&(from, to)| Link { from, to }).collect(),
+    }
+}

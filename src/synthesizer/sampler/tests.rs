@@ -1,0 +1,225 @@
+//! The compiled decoder against the one that is trained, and what it promises of every draw.
+
+use std::sync::Arc;
+
+use super::choice::{Choose, Event};
+use super::*;
+use crate::chance;
+use crate::features::context::Memory;
+use crate::features::{Skeleton, lesson};
+use crate::model::vae::VaeSettings;
+use crate::model::{Example, TimeCode, Vae};
+
+const TOKENS: u32 = 21;
+
+fn settings() -> VaeSettings {
+    VaeSettings {
+        structure_hidden: 32,
+        timing_hidden: 16,
+        choice_hidden: 16,
+        arities: 6,
+        codes: 4,
+        max_spans: 300,
+        ..VaeSettings::default()
+    }
+}
+
+/// A model whose weights were only drawn, not trained.
+fn vae(seed: u64) -> Vae {
+    Vae::new(settings(), TOKENS, &mut chance::stream(seed, "weights")).unwrap()
+}
+
+fn sampler(vae: &Vae) -> VaeSampler {
+    let services: Vec<u32> = (0..TOKENS).map(|token| token % 5).collect();
+    VaeSampler::new(&vae.weights(), Arc::default(), services.into()).unwrap()
+}
+
+/// Any tree of so many spans, with any labels, codes and a link now and then.
+fn example(spans: usize, rng: &mut chance::Rng) -> Example {
+    let mut arity = vec![0_u32; spans];
+    let mut open = vec![0_usize];
+    for at in 1..spans {
+        let some = rng.random_range(0..open.len());
+        // The last class of numbers of children is not told apart by the network.
+        let room = open[some..].iter().find(|&&parent| arity[parent] < 4);
+        let parent = *room.unwrap_or(&(at - 1));
+        open.truncate(open.iter().position(|&o| o == parent).unwrap_or(0) + 1);
+        arity[parent] += 1;
+        open.push(at);
+    }
+    let mut skeleton = Skeleton::default();
+    skeleton.read(&arity);
+    let mut example = Example {
+        arity: skeleton.arity(),
+        ..Example::default()
+    };
+    for (at, place) in skeleton.places().iter().enumerate() {
+        let mut code = |modes: Vec<u8>| TimeCode {
+            mode: modes[rng.random_range(0..modes.len())],
+            bin: rng.random_range(1..41),
+            within: rng.random(),
+        };
+        let fits = |bits: u16| (0..9).filter(|mode| bits >> mode & 1 == 1).collect();
+        let start = code(fits(crate::features::start_fits(place.index)));
+        let bits = crate::features::end_fits(place.children == 0, place.next.is_some());
+        example.end.push(code(fits(bits)));
+        example
+            .start
+            .push(if at == 0 { TimeCode::default() } else { start });
+        example.tokens.push(rng.random_range(0..TOKENS));
+        example.status.push(rng.random_range(0..3));
+        if at > 2 && rng.random_range(0..5) == 0 {
+            let to = rng.random_range(0..at as u32);
+            example.links.push((at as u32, to));
+        }
+    }
+    example
+}
+
+/// Chooses what an example has, and adds up what that costs.
+struct Forced<'a> {
+    examples: &'a [Example],
+    structure: Vec<f64>,
+    timing: Vec<f64>,
+}
+
+impl Choose for Forced<'_> {
+    fn choose(
+        &mut self,
+        trace: usize,
+        at: usize,
+        event: Event,
+        weights: &[f32],
+        allowed: &dyn Fn(usize) -> bool,
+    ) -> usize {
+        let example = &self.examples[trace];
+        let outcome = match event {
+            Event::Token => example.tokens[at] as usize,
+            Event::Status => example.status[at].into(),
+            Event::Arity => (example.arity[at] as usize).min(settings().arities - 1),
+            Event::Link => {
+                let mut skeleton = Skeleton::default();
+                skeleton.read(&example.arity);
+                let place = skeleton.places()[at];
+                let link = example.links.iter().find(|link| link.0 as usize == at);
+                match link {
+                    None => 0,
+                    Some(&(_, to)) if Some(to) == place.parent => 1,
+                    Some(&(_, to)) if Some(to) == place.previous => 2,
+                    Some(_) => 3,
+                }
+            }
+            Event::StartMode => example.start[at].mode.into(),
+            Event::StartBin => example.start[at].bin.into(),
+            Event::EndMode => example.end[at].mode.into(),
+            Event::EndBin => example.end[at].bin.into(),
+        };
+        assert!(allowed(outcome), "{event:?} {outcome} of span {at}");
+        let total: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
+        let nats = (total / f64::from(weights[outcome])).ln();
+        match event {
+            Event::Token | Event::Status | Event::Arity => self.structure[trace] += nats,
+            Event::Link => {
+                let beyond = if outcome == 3 { (at as f64).ln() } else { 0.0 };
+                self.structure[trace] += nats + beyond;
+            }
+            _ => self.timing[trace] += nats,
+        }
+        outcome
+    }
+
+    fn number(&mut self, _trace: usize) -> f64 {
+        0.0
+    }
+}
+
+#[test]
+fn the_compiled_decoder_gives_every_choice_the_share_that_the_trained_one_gives_it() {
+    let vae = vae(5);
+    let sampler = sampler(&vae);
+    let rng = &mut chance::stream(6, "examples");
+    let mut examples = [1, 2, 9, 30, 17].map(|spans| example(spans, rng));
+    // Positions within bins are what `Forced` gives: what is told of earlier times must agree.
+    for code in examples
+        .iter_mut()
+        .flat_map(|e| e.start.iter_mut().chain(&mut e.end))
+    {
+        code.within = 0.0;
+    }
+    let mut memory = Memory::default();
+    let lessons: Vec<_> = examples
+        .iter()
+        .map(|e| lesson(e.clone(), &sampler.coder, &sampler.services, &mut memory))
+        .collect();
+    let lessons: Vec<_> = lessons.iter().collect();
+    let expected = vae.nats(&lessons).unwrap();
+    let codes = vae.codes(&lessons).unwrap();
+
+    let mut forced = Forced {
+        examples: &examples,
+        structure: vec![0.0; examples.len()],
+        timing: vec![0.0; examples.len()],
+    };
+    let growing = codes
+        .iter()
+        .map(|&code| Growing::new(code as usize, 1, 300));
+    let mut growing: Vec<Growing> = growing.collect();
+    sampler.structure.grow(&mut growing, &mut forced);
+    let shares = vae.shares();
+    for (growing, example) in growing.iter().zip(&examples) {
+        assert_eq!(growing.example.tokens, example.tokens);
+        assert_eq!(growing.example.arity, example.arity);
+    }
+    sampler.times(growing, &mut forced);
+    for (at, expected) in expected.iter().enumerate() {
+        let kl = -f64::from(shares[codes[at] as usize]).ln();
+        let spans = examples[at].len() as f64;
+        for (name, told, expected) in [
+            ("structure", forced.structure[at] + kl, expected.structure),
+            ("timing", forced.timing[at], expected.timing),
+        ] {
+            let off = (told - expected).abs() / spans;
+            assert!(off < 1e-4, "{name} of trace {at}: {told} for {expected}");
+        }
+    }
+}
+
+fn check_whole(sampled: &Sampled) {
+    let spans = &sampled.spans;
+    assert!(spans[0].parent.is_none() && spans[0].start == 0);
+    for (at, span) in spans.iter().enumerate().skip(1) {
+        assert!(span.parent.is_some_and(|parent| (parent as usize) < at));
+        assert!(span.token.0 < TOKENS);
+    }
+}
+
+#[test]
+fn every_draw_of_a_model_that_knows_nothing_is_a_whole_tree() {
+    for seed in 0..4 {
+        let drawn = sampler(&vae(seed)).sample_many(&mut chance::stream(seed, "draw"), 40, None);
+        assert_eq!(drawn.len(), 40);
+        for sampled in drawn {
+            assert!((1..=300).contains(&sampled.spans.len()));
+            check_whole(&sampled);
+        }
+    }
+}
+
+#[test]
+fn a_trace_of_fixed_size_has_exactly_that_size() {
+    let mut sampler = sampler(&vae(3));
+    for size in [1, 2, 50, 300] {
+        let drawn = sampler.sample_many(&mut chance::stream(9, "draw"), 2, Some(size));
+        for sampled in drawn {
+            assert_eq!(sampled.spans.len(), size);
+            check_whole(&sampled);
+        }
+    }
+}
+
+#[test]
+fn the_same_chance_draws_the_same_and_other_chance_something_else() {
+    let draw = |seed| sampler(&vae(1)).sample_many(&mut chance::stream(seed, "draw"), 70, None);
+    assert_eq!(draw(4), draw(4));
+    assert_ne!(draw(4), draw(5));
+}

@@ -1,0 +1,329 @@
+//! Times: start and end of each span, once the whole structure is known.
+
+use super::choice::{Choose, Event};
+use super::layer::{First, Input, Layer, Rows, matrix, relu};
+use crate::features::context::{FEATURES, Memory, Walk};
+use crate::features::timing::{BINS, Coder, DRAWN, END_MODES, EndMode, START_MODES, StartMode};
+use crate::features::{Skeleton, Token, end_fits, start_fits};
+use crate::model::dense::{exponents, gru_step};
+use crate::model::{TimeCode, VaeError, Weights};
+
+/// The timing network, compiled.
+#[derive(Debug)]
+pub(super) struct Timing {
+    hidden: usize,
+    gates: First,
+    recurrent: Layer,
+    /// Hidden layers of start and end, side by side: their inputs' part, and the state's part.
+    heads: First,
+    states: Layer,
+    start_mode_out: Layer,
+    start_mode: Rows,
+    start_bin_out: Layer,
+    end_start_mode: Rows,
+    end_start_bin: Rows,
+    end_mode_out: Layer,
+    end_mode: Rows,
+    end_bin_out: Layer,
+}
+
+/// A trace whose structure is known.
+#[derive(Debug, Default)]
+pub(super) struct Timed {
+    /// Which generator its choices are drawn with.
+    pub(super) number: usize,
+    pub(super) code: usize,
+    pub(super) skeleton: Skeleton,
+    pub(super) tokens: Vec<Token>,
+    /// Start and end of each span, once they were drawn.
+    pub(super) times: Vec<(i64, i64)>,
+    memory: Memory,
+}
+
+impl Timed {
+    pub(super) fn new(number: usize, code: usize, tokens: &[u32], arity: &[u32]) -> Self {
+        let mut skeleton = Skeleton::default();
+        skeleton.read(arity);
+        Self {
+            number,
+            code,
+            skeleton,
+            tokens: tokens.iter().copied().map(Token).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Tokens of the span, its parent, its previous and its next sibling, each plus one; 0 for none.
+    fn labels(skeleton: &Skeleton, tokens: &[Token], at: usize) -> [u32; 4] {
+        let place = &skeleton.places()[at];
+        let token = |at: Option<u32>| at.map_or(0, |at| tokens[at as usize].0 + 1);
+        [
+            tokens[at].0 + 1,
+            token(place.parent),
+            token(place.previous),
+            token(place.next),
+        ]
+    }
+}
+
+#[derive(Debug, Default)]
+struct Buffers {
+    gates: Vec<f32>,
+    heads: Vec<f32>,
+    features: Vec<f32>,
+    projected: Vec<f32>,
+    layer: Vec<f32>,
+    logits: Vec<f32>,
+    starts: Vec<TimeCode>,
+}
+
+impl Timing {
+    pub(super) fn new(weights: &Weights) -> Result<Self, VaeError> {
+        let hidden = weights.settings().timing_hidden;
+        let sizes = weights.settings();
+        if (
+            sizes.features,
+            sizes.start_modes,
+            sizes.end_modes,
+            sizes.bins,
+        ) != (FEATURES, START_MODES, END_MODES, BINS)
+        {
+            return Err(VaeError::Settings("its time codes are not this program's"));
+        }
+        let named = |name| matrix(weights, name);
+        let inputs = [
+            Input::Features(FEATURES),
+            Input::Label("timing.token"),
+            Input::Label("timing.token"),
+            Input::Label("timing.token"),
+            Input::Label("timing.token"),
+            Input::Code,
+        ];
+        let heads = [
+            ("timing.start_hidden", "timing.start_hidden_bias"),
+            ("timing.end_hidden", "timing.end_hidden_bias"),
+        ];
+        let mut states = Vec::new();
+        for (weight, _) in heads {
+            let weight = named(weight)?;
+            let inputs = weight.rows.saturating_sub(hidden);
+            states.push(weight.part(inputs..weight.rows)?);
+        }
+        let out = |weight, bias| -> Result<Layer, VaeError> {
+            Ok(Layer::new(&[named(weight)?], &[named(bias)?]))
+        };
+        let rows = |name| -> Result<Rows, VaeError> { Ok(Rows::new(&named(name)?)) };
+        Ok(Self {
+            hidden,
+            gates: First::new(weights, &inputs, &[("timing.gates", "timing.gates_bias")])?,
+            recurrent: Layer::new(&[named("timing.recurrent")?], &[]),
+            heads: First::new(weights, &inputs, &heads)?,
+            states: Layer::new(&states, &[]),
+            start_mode_out: out("timing.start_mode_out", "timing.start_mode_out_bias")?,
+            start_mode: rows("timing.start_mode")?,
+            start_bin_out: out("timing.start_bin_out", "timing.start_bin_out_bias")?,
+            end_start_mode: rows("timing.end_start_mode")?,
+            end_start_bin: rows("timing.end_start_bin")?,
+            end_mode_out: out("timing.end_mode_out", "timing.end_mode_out_bias")?,
+            end_mode: rows("timing.end_mode")?,
+            end_bin_out: out("timing.end_bin_out", "timing.end_bin_out_bias")?,
+        })
+    }
+
+    /// Draws the times of traces, all abreast. The longest trace comes first.
+    pub(super) fn draw(
+        &self,
+        coder: &Coder,
+        services: &[u32],
+        timed: &mut [Timed],
+        choose: &mut impl Choose,
+    ) {
+        let hidden = self.hidden;
+        let mut state = vec![0.0; timed.len() * hidden];
+        let mut buffers = Buffers::default();
+        let mut active = timed.len();
+        let mut walks: Vec<Drawing<'_>> = timed
+            .iter_mut()
+            .map(|timed| {
+                let Timed {
+                    number,
+                    code,
+                    skeleton,
+                    tokens,
+                    times,
+                    memory,
+                } = timed;
+                Drawing {
+                    number: *number,
+                    code: *code,
+                    walk: Walk::new(coder, services, skeleton, tokens, memory),
+                    skeleton,
+                    tokens,
+                    times,
+                    end: TimeCode::default(),
+                }
+            })
+            .collect();
+        let mut at = 0;
+        loop {
+            while active > 0 && walks[active - 1].skeleton.len() <= at {
+                active -= 1;
+            }
+            if active == 0 {
+                break;
+            }
+            let state = &mut state[..active * hidden];
+            self.step(coder, &mut walks[..active], at, state, &mut buffers, choose);
+            at += 1;
+        }
+        for drawing in walks {
+            let (starts, ends) = drawing.walk.finish();
+            let times = starts.iter().copied().zip(ends.iter().copied());
+            drawing.times.extend(times);
+        }
+    }
+
+    fn step(
+        &self,
+        coder: &Coder,
+        drawings: &mut [Drawing<'_>],
+        at: usize,
+        state: &mut [f32],
+        buffers: &mut Buffers,
+        choose: &mut impl Choose,
+    ) {
+        let hidden = self.hidden;
+        let Buffers {
+            gates,
+            heads,
+            features,
+            projected,
+            layer,
+            logits,
+            starts,
+        } = buffers;
+        gates.resize(drawings.len() * self.gates.cols(), 0.0);
+        heads.resize(drawings.len() * self.heads.cols(), 0.0);
+        features.clear();
+        let rows = gates
+            .chunks_exact_mut(self.gates.cols())
+            .zip(heads.chunks_exact_mut(self.heads.cols()));
+        for (drawing, (gates, heads)) in drawings.iter_mut().zip(rows) {
+            features.extend(drawing.walk.step());
+            let labels = Timed::labels(drawing.skeleton, drawing.tokens, at);
+            self.gates.begin(drawing.code, &labels, gates);
+            self.heads.begin(drawing.code, &labels, heads);
+        }
+        self.gates.add(features, gates);
+        self.heads.add(features, heads);
+        self.recurrent.run(state, projected);
+        gru_step(gates, projected, state, hidden);
+        self.states.add(state, heads);
+
+        let cols = self.heads.cols();
+        relu(heads, cols, 0..hidden, layer);
+        self.start_mode_out.run(layer, logits);
+        starts.clear();
+        for (trace, drawing) in drawings.iter().enumerate() {
+            let fits = start_fits(drawing.skeleton.places()[at].index);
+            let logits = &mut logits[trace * self.start_mode_out.cols()..][..START_MODES];
+            let mode = match at {
+                0 => 0,
+                _ => mode(logits, fits, |weights, allowed| {
+                    choose.choose(drawing.number, at, Event::StartMode, weights, allowed)
+                }),
+            };
+            starts.push(TimeCode {
+                mode: mode as u8,
+                ..TimeCode::default()
+            });
+            self.start_mode
+                .add(mode, &mut heads[trace * cols..][..hidden]);
+            self.end_start_mode
+                .add(mode, &mut heads[trace * cols + hidden..][..hidden]);
+        }
+        relu(heads, cols, 0..hidden, layer);
+        self.start_bin_out.run(layer, logits);
+        for (trace, drawing) in drawings.iter().enumerate() {
+            if at > 0 {
+                let logits = &mut logits[trace * self.start_bin_out.cols()..][..BINS];
+                let mode = StartMode::from_number(starts[trace].mode);
+                let shares = coder.start_log_shares(drawing.skeleton, drawing.tokens, at, mode);
+                let bin = bin(logits, &shares, |weights, allowed| {
+                    choose.choose(drawing.number, at, Event::StartBin, weights, allowed)
+                });
+                (starts[trace].bin, starts[trace].within) = (bin, choose.number(drawing.number));
+            }
+            let bin = usize::from(starts[trace].bin);
+            self.end_start_bin
+                .add(bin, &mut heads[trace * cols + hidden..][..hidden]);
+        }
+
+        relu(heads, cols, hidden..2 * hidden, layer);
+        self.end_mode_out.run(layer, logits);
+        for (trace, drawing) in drawings.iter_mut().enumerate() {
+            let place = &drawing.skeleton.places()[at];
+            let fits = end_fits(place.children == 0, place.next.is_some());
+            let logits = &mut logits[trace * self.end_mode_out.cols()..][..END_MODES];
+            let mode = mode(logits, fits, |weights, allowed| {
+                choose.choose(drawing.number, at, Event::EndMode, weights, allowed)
+            });
+            drawing.end = TimeCode {
+                mode: mode as u8,
+                ..TimeCode::default()
+            };
+            self.end_mode
+                .add(mode, &mut heads[trace * cols + hidden..][..hidden]);
+        }
+        relu(heads, cols, hidden..2 * hidden, layer);
+        self.end_bin_out.run(layer, logits);
+        for (trace, drawing) in drawings.iter_mut().enumerate() {
+            let logits = &mut logits[trace * self.end_bin_out.cols()..][..BINS];
+            let mode = EndMode::from_number(drawing.end.mode);
+            let shares = coder.end_log_shares(drawing.skeleton, drawing.tokens, at, mode);
+            let bin = bin(logits, &shares, |weights, allowed| {
+                choose.choose(drawing.number, at, Event::EndBin, weights, allowed)
+            });
+            (drawing.end.bin, drawing.end.within) = (bin, choose.number(drawing.number));
+            drawing.walk.push(starts[trace], drawing.end);
+        }
+    }
+}
+
+/// A trace whose times are being drawn.
+struct Drawing<'a> {
+    number: usize,
+    code: usize,
+    walk: Walk<'a>,
+    skeleton: &'a Skeleton,
+    tokens: &'a [Token],
+    times: &'a mut Vec<(i64, i64)>,
+    end: TimeCode,
+}
+
+type Allowed<'a> = &'a dyn Fn(usize) -> bool;
+
+/// Chooses among the modes that say something.
+fn mode(logits: &mut [f32], fits: u16, choose: impl FnOnce(&[f32], Allowed<'_>) -> usize) -> usize {
+    let fit = |mode: usize| fits >> mode & 1 == 1;
+    for (mode, logit) in logits.iter_mut().enumerate() {
+        if !fit(mode) {
+            *logit = f32::NEG_INFINITY;
+        }
+    }
+    exponents(logits);
+    choose(logits, &fit)
+}
+
+/// Chooses a bin: what the network adds to the shares of the training values.
+fn bin(
+    logits: &mut [f32],
+    shares: &[f32; BINS],
+    choose: impl FnOnce(&[f32], Allowed<'_>) -> usize,
+) -> u8 {
+    for (logit, share) in logits.iter_mut().zip(shares) {
+        *logit += share;
+    }
+    exponents(logits);
+    choose(logits, &|bin| DRAWN.contains(&bin)) as u8
+}

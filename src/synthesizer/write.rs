@@ -1,0 +1,164 @@
+//! Synthetic traces to OTLP bytes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::Identity;
+use crate::features::{Sampled, Word};
+use crate::otlp::Payload;
+use crate::otlp::template::{Patch, ResourceTemplate, SpanTemplates};
+use crate::trace::{Link, SpanId};
+
+/// The attribute of each resource that says that its spans are no observed ones.
+pub const MARK: &str = "doppelspan.synthetic";
+/// The name of the instrumentation scope of synthetic spans.
+const SCOPE: &str = "doppelspan";
+
+/// Writes traces into one request after another.
+///
+/// In the steady state it allocates a request's bytes and nothing else: spans are collected in a
+/// buffer for each service, which it keeps.
+#[derive(Debug)]
+pub struct Writer {
+    templates: SpanTemplates,
+    /// For each word, the position of its service.
+    services: Vec<u32>,
+    groups: Vec<Group>,
+    /// Groups that have spans, in the order in which they got their first.
+    open: Vec<u32>,
+    spans: usize,
+    /// Ids of the spans of the trace that is being added.
+    ids: Vec<SpanId>,
+    /// Its links, by the span that carries them.
+    links: Vec<Link>,
+}
+
+/// The spans of one service.
+#[derive(Debug)]
+struct Group {
+    template: ResourceTemplate,
+    spans: Vec<u8>,
+}
+
+impl Writer {
+    /// Prepares a span for each word, and a resource for each service. The words are those
+    /// that the tokens of the traces to come stand for.
+    pub fn new(words: &[Word]) -> Self {
+        let mut templates = SpanTemplates::default();
+        let mut groups = Vec::new();
+        let mut numbers: HashMap<Arc<str>, u32> = HashMap::new();
+        let mut services = Vec::with_capacity(words.len());
+        for word in words {
+            templates.add(&word.operation, word.kind);
+            let service = *numbers.entry(word.service.clone()).or_insert_with(|| {
+                groups.push(Group {
+                    template: ResourceTemplate::new(&word.service, MARK, SCOPE),
+                    spans: Vec::new(),
+                });
+                groups.len() as u32 - 1
+            });
+            services.push(service);
+        }
+        Self {
+            templates,
+            services,
+            groups,
+            open: Vec::new(),
+            spans: 0,
+            ids: Vec::new(),
+            links: Vec::new(),
+        }
+    }
+
+    /// Adds a trace whose root starts at `start_unix_nano` (ns since the epoch), with new ids.
+    /// Spans that would start before the epoch start at it.
+    ///
+    /// Whether it was added: one that names a token beyond the words, a parent that does not
+    /// come before its child, or a link to no span, is not, and nothing of it is written.
+    pub fn add(
+        &mut self,
+        sampled: &Sampled,
+        start_unix_nano: u64,
+        identity: &mut Identity,
+    ) -> bool {
+        if !self.can_write(sampled) {
+            return false;
+        }
+        let trace_id = identity.trace_id();
+        self.ids.clear();
+        self.ids
+            .extend(sampled.spans.iter().map(|_| identity.span_id()));
+        self.links.clear();
+        self.links.extend_from_slice(&sampled.links);
+        self.links.sort_unstable();
+        let mut links = self.links.as_slice();
+        for (at, (span, &span_id)) in sampled.spans.iter().zip(&self.ids).enumerate() {
+            let start = start_unix_nano.saturating_add_signed(span.start);
+            let parent = span.parent.map(|parent| self.ids[parent as usize]);
+            let patch = Patch {
+                trace_id,
+                span_id,
+                parent,
+                start,
+                end: start.saturating_add(span.duration),
+                status: span.status,
+            };
+            let word = span.token.0 as usize;
+            let service = self.services[word];
+            let out = &mut self.groups[service as usize].spans;
+            if out.is_empty() {
+                self.open.push(service);
+            }
+            let own = links.partition_point(|link| link.from as usize == at);
+            if own == 0 {
+                self.templates.write(out, word, &patch);
+            } else {
+                let targets = links[..own].iter().map(|link| self.ids[link.to as usize]);
+                self.templates.write_linked(out, word, &patch, targets);
+                links = &links[own..];
+            }
+        }
+        self.spans += sampled.spans.len();
+        true
+    }
+
+    fn can_write(&self, sampled: &Sampled) -> bool {
+        let words = self.services.len();
+        let length = sampled.spans.len();
+        let mut spans = sampled.spans.iter().enumerate();
+        let mut links = sampled.links.iter();
+        spans.all(|(at, span)| {
+            (span.token.0 as usize) < words
+                && span.parent.is_none_or(|parent| (parent as usize) < at)
+        }) && links.all(|link| (link.from as usize) < length && (link.to as usize) < length)
+    }
+
+    /// Spans in the request so far.
+    pub fn spans(&self) -> usize {
+        self.spans
+    }
+
+    /// Bytes of the request so far.
+    pub fn bytes(&self) -> usize {
+        let open = self.open.iter();
+        let groups = open.map(|&service| &self.groups[service as usize]);
+        groups
+            .map(|group| group.template.len_with(group.spans.len()))
+            .sum()
+    }
+
+    /// The request, the protobuf bytes of an `ExportTraceServiceRequest`; the next one is begun.
+    /// Empty if nothing was added.
+    pub fn take(&mut self) -> Payload {
+        let mut bytes = Vec::with_capacity(self.bytes());
+        for service in self.open.drain(..) {
+            let group = &mut self.groups[service as usize];
+            group.template.write(&mut bytes, &group.spans);
+            group.spans.clear();
+        }
+        Payload::new(bytes.into(), std::mem::take(&mut self.spans))
+    }
+}
+
+#[cfg(test)]
+mod tests;
