@@ -4,7 +4,7 @@ SHELL := bash
 SDKS := .sdks
 PYTHON ?= python3
 
-.PHONY: help build release test unit integration fixtures sdks lint fmt layers validate doc ci bench peers clean ci
+.PHONY: help build release test unit integration fixtures demo sdks lint fmt layers validate doc ci bench peers clean ci
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ $(SDKS)/javascript/.done: integration-tests/sdk/javascript/package.json
 fixtures: release ## make the recorded traces in fixtures/ again, by the commands of their README
 	@set -e; grep -o 'doppelspan simulate [^`]*' fixtures/README.md | while read -r command; do \
 	  echo "$$command"; target/release/$$command; done
+
+demo: release ## watch it learn a simulated shop, in a browser; Ctrl-C ends it
+	target/release/doppelspan demo
 
 fmt: ## rewrite the sources in the one format
 	cargo fmt --all

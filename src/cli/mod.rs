@@ -4,6 +4,7 @@
 //! nothing was started.
 
 mod components;
+mod demo;
 mod generate;
 mod inspect;
 mod lines;
@@ -43,6 +44,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show it all on a simulated system: traffic, learning, synthetic traces, the page
+    Demo(demo::Arguments),
     /// Run the pipelines of a config until SIGTERM or Ctrl-C
     Run(run::Arguments),
     /// Tell every fault of a config, and start nothing
@@ -73,6 +76,7 @@ pub fn main() -> ExitCode {
         }
     };
     let done = match arguments.command {
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),
