@@ -4,7 +4,7 @@ SHELL := bash
 SDKS := .sdks
 PYTHON ?= python3
 
-.PHONY: help build release demo test unit integration sdks lint fmt layers validate doc ci bench peers clean
+.PHONY: help build release test unit integration fixtures demo sdks lint fmt layers validate doc ci bench peers clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,9 +14,6 @@ build: ## build the program for debugging (target/debug/doppelspan)
 
 release: ## build the program for use (target/release/doppelspan)
 	cargo build --release
-
-demo: release ## watch it learn, in a browser: a simulated shop, synthetic traces beside its own
-	target/release/doppelspan demo
 
 test: sdks ## run every test: unit, property, integration with the real SDKs
 	cargo test --workspace
@@ -43,6 +40,13 @@ $(SDKS)/javascript/.done: integration-tests/sdk/javascript/package.json
 	  cp integration-tests/sdk/javascript/package.json $(SDKS)/javascript/ \
 	  && (cd $(SDKS)/javascript && npm install --no-audit --no-fund --silent --no-package-lock) && touch $@; \
 	else echo "no npm: the tests that need the JavaScript SDK will say that they were skipped"; fi
+
+fixtures: release ## make the recorded traces in fixtures/ again, by the commands of their README
+	@set -e; grep -o 'doppelspan simulate [^`]*' fixtures/README.md | while read -r command; do \
+	  echo "$$command"; target/release/$$command; done
+
+demo: release ## watch it learn a simulated shop, in a browser; Ctrl-C ends it
+	target/release/doppelspan demo
 
 fmt: ## rewrite the sources in the one format
 	cargo fmt --all

@@ -1,82 +1,142 @@
-//! The demo's backend: takes every request, and counts what is in it.
+//! A backend that counts what arrives and keeps nothing: the program's own receiver on a free port.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
-    TraceService, TraceServiceServer,
-};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
-use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
+use anyhow::Context as _;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status};
 
-use crate::synthesizer::MARK;
+use crate::config::Present;
+use crate::otlp::view::{Limits, ResourceView, SpanView, ValueView, Visit, walk};
+use crate::pipeline::{Intake, QueueReceiver, QueueSender, QueueSettings, Sizer, queue};
+use crate::receiver::otlp::{GrpcConfig, OtlpConfig, OtlpReceiver, Protocols};
 
-/// What arrived.
-#[derive(Debug, Default)]
+/// What arrived so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Arrived {
-    observed: AtomicU64,
-    synthetic: AtomicU64,
+    /// Traces, told by their roots.
+    pub(super) traces: u64,
+    pub(super) spans: u64,
+    /// Spans whose resource says that they are synthetic.
+    pub(super) marked: u64,
 }
 
-impl Arrived {
-    /// Spans that carry no mark.
-    pub(super) fn observed(&self) -> u64 {
-        self.observed.load(Ordering::Relaxed)
-    }
-
-    /// Spans whose resource carries the synthetic mark.
-    pub(super) fn synthetic(&self) -> u64 {
-        self.synthetic.load(Ordering::Relaxed)
-    }
+#[derive(Debug, Default)]
+struct Tally {
+    traces: AtomicU64,
+    spans: AtomicU64,
+    marked: AtomicU64,
 }
 
-struct Counter(Arc<Arrived>);
+/// The backend, taking requests until it is stopped.
+#[derive(Debug)]
+pub(super) struct Backend {
+    /// Where it listens.
+    pub(super) address: SocketAddr,
+    tally: Arc<Tally>,
+    queue: QueueSender,
+    stop: CancellationToken,
+    receiving: JoinHandle<()>,
+    counting: JoinHandle<()>,
+}
 
-#[tonic::async_trait]
-impl TraceService for Counter {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        for resource in request.into_inner().resource_spans {
-            let spans = resource.scope_spans.iter().map(|scope| scope.spans.len());
-            let count = match is_synthetic(&resource) {
-                true => &self.0.synthetic,
-                false => &self.0.observed,
-            };
-            count.fetch_add(spans.sum::<usize>() as u64, Ordering::Relaxed);
+impl Backend {
+    /// Starts one; its name is for metrics.
+    pub(super) async fn start(name: &str) -> anyhow::Result<Self> {
+        let name = format!("demo/{name}");
+        let settings = QueueSettings {
+            sizer: Sizer::Requests,
+            size: 256,
+            block_on_overflow: true,
+            wait_for_result: false,
+        };
+        let (queue, arriving) = queue(&name, settings);
+        let endpoint = "127.0.0.1:0".parse().map_err(anyhow::Error::msg)?;
+        let grpc = GrpcConfig {
+            endpoint,
+            ..GrpcConfig::default()
+        };
+        let config = OtlpConfig {
+            protocols: Protocols {
+                grpc: Present(Some(grpc)),
+                http: Present(None),
+            },
+        };
+        let sinks = vec![queue.clone()];
+        let intake = |transport| {
+            let limits = Limits::default();
+            Intake::new(&name, transport, limits, sinks.clone(), Vec::new())
+        };
+        let receiver = OtlpReceiver::bind(&config, intake).await;
+        let receiver = receiver.context("the demo's backend")?;
+        let address = receiver.grpc_address();
+        let address = address.context("the demo's backend has no address")?;
+        let (stop, tally) = (CancellationToken::new(), Arc::new(Tally::default()));
+        Ok(Self {
+            address,
+            receiving: tokio::spawn(receiver.run(stop.clone())),
+            counting: tokio::spawn(count(arriving, tally.clone())),
+            tally,
+            queue,
+            stop,
+        })
+    }
+
+    /// What arrived so far.
+    pub(super) fn arrived(&self) -> Arrived {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Arrived {
+            traces: read(&self.tally.traces),
+            spans: read(&self.tally.spans),
+            marked: read(&self.tally.marked),
         }
-        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+
+    /// Ends, and says what arrived in all.
+    pub(super) async fn stop(mut self) -> Arrived {
+        self.stop.cancel();
+        // A task that broke was counting nothing any more; what it counted stands.
+        (&mut self.receiving).await.ok();
+        self.queue.close();
+        (&mut self.counting).await.ok();
+        self.arrived()
     }
 }
 
-fn is_synthetic(resource: &ResourceSpans) -> bool {
-    let attributes = resource.resource.iter().flat_map(|r| &r.attributes);
-    attributes
-        .into_iter()
-        .any(|attribute| attribute.key == MARK)
+async fn count(arriving: QueueReceiver, tally: Arc<Tally>) {
+    while let Some(item) = arriving.next().await {
+        let mut counter = Counter::default();
+        // The intake walked the same bytes before.
+        if walk(item.payload.bytes(), &Limits::default(), &mut counter).is_ok() {
+            let Arrived {
+                traces,
+                spans,
+                marked,
+            } = counter.arrived;
+            tally.traces.fetch_add(traces, Ordering::Relaxed);
+            tally.spans.fetch_add(spans, Ordering::Relaxed);
+            tally.marked.fetch_add(marked, Ordering::Relaxed);
+        }
+    }
 }
 
-/// Listens on a free port of this machine until `stop`.
-pub(super) async fn start(stop: CancellationToken) -> std::io::Result<(SocketAddr, Arc<Arrived>)> {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    let arrived = Arc::new(Arrived::default());
-    let service = TraceServiceServer::new(Counter(arrived.clone()));
-    let served = Server::builder().add_service(service);
-    let served =
-        served.serve_with_incoming_shutdown(TcpIncoming::from(listener), stop.cancelled_owned());
-    tokio::spawn(async move {
-        if let Err(fault) = served.await {
-            tracing::warn!(%fault, "the demo's backend ended");
-        }
-    });
-    Ok((address, arrived))
+#[derive(Default)]
+struct Counter {
+    arrived: Arrived,
+    synthetic: bool,
+}
+
+impl Visit for Counter {
+    fn resource(&mut self, resource: &ResourceView<'_>) {
+        let mark = ("doppelspan.synthetic", ValueView::Bool(true));
+        self.synthetic = resource.attributes().any(|attribute| attribute == mark);
+    }
+
+    fn span(&mut self, span: &SpanView<'_>) {
+        self.arrived.spans += 1;
+        self.arrived.traces += u64::from(span.parent.is_none());
+        self.arrived.marked += u64::from(self.synthetic);
+    }
 }

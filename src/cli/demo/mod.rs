@@ -1,238 +1,371 @@
-//! `doppelspan demo`: the main job on one machine, with traffic of a simulated system.
+//! `doppelspan demo`: a simulated system, the service and a backend in one process, with real
+//! sockets between them.
+//!
+//! ```text
+//! simulated SDKs ──► otlp receiver ──► otlp_grpc/observed  ──► backend, which counts
+//!                          └─► synthesizer ──► otlp_grpc/synthetic ──► backend, which counts
+//! ```
 
 mod backend;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
+use self::backend::{Arrived, Backend};
 use super::signals::Signals;
 use super::{FAULTY, complain, logs, say};
+use crate::config::ListenAddress;
 use crate::learner::{Serving, Status};
-use crate::service::{Running, Service, load};
-use crate::simulate::{Drive, DriveMeter, System};
-use backend::Arrived;
+use crate::service::{Document, Running, Service, load};
+use crate::simulate::{Drive, DriveCounts, System};
 
-/// How often a line is printed.
-const EVERY: Duration = Duration::from_secs(5);
+/// How often a line is written.
+const EVERY: Duration = Duration::from_secs(3);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// End by itself after so many seconds
+    /// End after so many seconds; until Ctrl-C unless given
     #[arg(long)]
     seconds: Option<u64>,
     /// Whose traffic: shop, social-network or ticket-office
     #[arg(long, default_value_t = System::Shop)]
     system: System,
-    /// Requests a second
-    #[arg(long, default_value_t = 40.0)]
+    /// Requests to the system per second
+    #[arg(long, default_value_t = 40.0, value_parser = super::simulate::rate)]
     rate: f64,
-    /// Where the page is; another port is taken if this one is in use
-    #[arg(long, default_value = "localhost:55679", value_name = "ADDRESS")]
-    page: String,
-    /// Of the traffic and of everything that is drawn
+    /// Of the traffic and of what the model draws
     #[arg(long, default_value_t = 1)]
     seed: u64,
-}
-
-/// The document, as a user would write it.
-fn document(arguments: &Arguments, page: &str, backend: SocketAddr) -> String {
-    let seed = arguments.seed;
-    format!(
-        "receivers:
-  otlp: {{ protocols: {{ grpc: {{ endpoint: '127.0.0.1:0' }} }} }}
-connectors:
-  synthesizer:
-    seed: {seed}
-    assembler: {{ max_wait: 15s, initial_quiet: 2s }}
-    learner: {{ cpu: 0.9 }}
-    generation: {{ mode: mirror, ratio: 1.0 }}
-exporters:
-  otlp_grpc/backend:
-    endpoint: '{backend}'
-    tls: {{ insecure: true }}
-    compression: none
-extensions:
-  admin: {{ endpoint: '{page}' }}
-service:
-  extensions: [admin]
-  telemetry: {{ logs: {{ level: warn }}, metrics: {{ level: none }} }}
-  shutdown_timeout: 5s
-  pipelines:
-    traces/observed: {{ receivers: [otlp], exporters: [otlp_grpc/backend, synthesizer] }}
-    traces/synthetic: {{ receivers: [synthesizer], exporters: [otlp_grpc/backend] }}
-"
-    )
+    /// Where the page is served; port 0 takes a free one, `none` serves no page
+    #[arg(long, value_name = "ADDRESS", default_value = "localhost:55679")]
+    page: String,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    if !(arguments.rate > 0.0 && arguments.rate <= 10_000.0) {
-        complain("--rate must lie above 0 and at 10000 at most");
-        return Ok(ExitCode::from(FAULTY));
-    }
+    let page = match arguments.page.as_str() {
+        "none" => None,
+        text => match text.parse::<ListenAddress>() {
+            Ok(address) => Some(address),
+            Err(fault) => {
+                complain(&format!("--page: {fault}, or none"));
+                return Ok(ExitCode::from(FAULTY));
+            }
+        },
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("the system gives no threads")?;
-    let code = runtime.block_on(demo(arguments));
+    let code = runtime.block_on(show(arguments, page.as_ref()));
     runtime.shutdown_background();
     code
 }
 
-async fn demo(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+async fn show(arguments: &Arguments, page: Option<&ListenAddress>) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
-    let stop = CancellationToken::new();
-    let (backend, arrived) = backend::start(stop.clone()).await?;
-    let page = free(&arguments.page).await;
-    let text = document(arguments, &page, backend);
-    let document = match load(&[format!("yaml:{text}")], &[]) {
-        Ok(document) => document,
-        Err(faults) => {
-            faults.iter().for_each(|fault| complain(&fault.to_string()));
-            return Ok(ExitCode::from(FAULTY));
-        }
+    let observed = Backend::start("observed").await?;
+    let synthetic = Backend::start("synthetic").await?;
+    let page = match page {
+        Some(address) => Some(free(address).await),
+        None => None,
     };
+    let text = yaml(
+        arguments.seed,
+        observed.address,
+        synthetic.address,
+        page.as_ref(),
+    );
+    let document = document(&text)?;
     let telemetry = logs::install(&document.service.telemetry)?;
     let running = Service::start(&document).await?;
-    let address = |name: &str| {
-        let address = running.addresses().get(name).copied();
-        address.with_context(|| format!("{name} does not listen"))
-    };
-    let (page, otlp) = (address("admin")?, address("otlp/grpc")?);
-    say(&format!("page: http://localhost:{}/", page.port()))?;
+    let receiver = running.addresses().get("otlp/grpc").copied();
+    let receiver = receiver.context("the receiver has no address")?;
+    let (system, rate) = (arguments.system, arguments.rate);
     say(&format!(
-        "{} sends {} requests a second to 127.0.0.1:{}; Ctrl-C ends",
-        arguments.system,
-        arguments.rate,
-        otlp.port()
+        "the {system} sends {rate} traces a second to {receiver}, seed {}",
+        arguments.seed
     ))?;
-    let drive = Drive::new(
-        format!("127.0.0.1:{}", otlp.port()),
-        arguments.system,
-        arguments.seed,
-        arguments.rate,
-    );
-    let meter = drive.meter.clone();
-    let stop_traffic = CancellationToken::new();
-    let traffic = tokio::spawn(drive.run(stop_traffic.clone()));
-    tokio::select! {
-        () = signals.next() => {}
-        () = show(arguments, &running, &arrived, &meter) => {}
+    if let Some(address) = running.addresses().get("admin") {
+        say(&format!("watch it at http://{address}/"))?;
     }
-    stop_traffic.cancel();
-    let ended = tokio::select! {
-        ended = end(traffic, running) => ended?,
+    say("Ctrl-C ends it")?;
+
+    let drive = Drive::new(receiver.to_string(), system, arguments.seed, rate);
+    let stop = CancellationToken::new();
+    let traffic = tokio::spawn(drive.run(stop.clone()));
+    let took = watch(arguments, &mut signals, &running, &observed, &synthetic).await?;
+
+    stop.cancel();
+    let end = async {
+        let driven = traffic.await??;
+        let learner = learner(&running);
+        let ledger = running.stop().await;
+        anyhow::Ok((driven, learner, ledger))
+    };
+    let (driven, learner, ledger) = tokio::select! {
+        ended = end => ended?,
         () = signals.next() => {
-            complain("ended by a second signal");
+            complain("ended by a second signal; what was not yet sent is lost");
             return Ok(ExitCode::FAILURE);
         }
     };
-    stop.cancel();
+    let (observed, synthetic) = (observed.stop().await, synthetic.stop().await);
     tokio::task::spawn_blocking(|| telemetry.shut_down()).await?;
-    say(&format!(
-        "sent {} spans in; the backend took {} observed and {} synthetic ones; {}",
-        ended.sent,
-        arrived.observed(),
-        arrived.synthetic(),
-        sentence(&ended.status)
-    ))?;
-    let whole = ended.dropped == 0 && ended.sent == arrived.observed();
-    Ok(if whole {
+    say(&summary(took, &driven, &learner, observed, synthetic))?;
+    let fault = fault(&driven, ledger.dropped(), observed, synthetic);
+    if let Some(fault) = &fault {
+        complain(&format!("error: {fault}"));
+    }
+    Ok(if fault.is_none() {
         ExitCode::SUCCESS
     } else {
-        complain(&format!(
-            "{} spans were dropped on the way",
-            ended.sent.saturating_sub(arrived.observed())
-        ));
         ExitCode::FAILURE
     })
 }
 
 /// The address asked for, or one with a free port if its port is in use.
-async fn free(asked: &str) -> String {
-    let Some((host, port)) = asked.rsplit_once(':') else {
-        return asked.to_owned();
-    };
-    match tokio::net::TcpListener::bind(asked).await {
-        Ok(_) => asked.to_owned(),
+async fn free(asked: &ListenAddress) -> ListenAddress {
+    match tokio::net::TcpListener::bind(asked.to_bind()).await {
         Err(fault) if fault.kind() == std::io::ErrorKind::AddrInUse => {
-            complain(&format!("port {port} is in use, so the page gets another"));
-            format!("{host}:0")
+            complain(&format!("{asked} is in use, so the page gets another port"));
+            ListenAddress::localhost(0)
         }
         // Whatever else is wrong with it, the service says better.
-        Err(_) => asked.to_owned(),
+        _ => asked.clone(),
     }
 }
 
-/// Prints a line every few seconds, for as long as was asked for.
+/// Writes a line every few seconds until the time is up or a signal comes; how long that took.
 #[expect(
     clippy::disallowed_methods,
     reason = "a command line reads the clock for its user"
 )]
-async fn show(arguments: &Arguments, running: &Running, arrived: &Arrived, meter: &DriveMeter) {
-    let began = Instant::now();
-    let limit = arguments.seconds.map(Duration::from_secs);
-    let board = running.boards().first().map(|(_, board)| board.clone());
+async fn watch(
+    arguments: &Arguments,
+    signals: &mut Signals,
+    running: &Running,
+    observed: &Backend,
+    synthetic: &Backend,
+) -> anyhow::Result<Duration> {
+    let begun = Instant::now();
+    let over = async {
+        match arguments.seconds {
+            Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(over);
+    let mut beat = tokio::time::interval(EVERY);
+    beat.tick().await;
     loop {
-        let left = limit.map(|limit| limit.saturating_sub(began.elapsed()));
-        tokio::time::sleep(left.map_or(EVERY, |left| left.min(EVERY))).await;
-        let status = board.as_ref().map(|board| board.learner());
-        let line = format!(
-            "{:>4} s: {} spans sent in, {} observed and {} synthetic at the backend; {}",
-            began.elapsed().as_secs(),
-            meter.counts().sent,
-            arrived.observed(),
-            arrived.synthetic(),
-            sentence(&status.unwrap_or_default())
-        );
-        if say(&line).is_err() || limit.is_some_and(|limit| began.elapsed() >= limit) {
-            return;
+        tokio::select! {
+            () = &mut over => return Ok(begun.elapsed()),
+            () = signals.next() => return Ok(begun.elapsed()),
+            _ = beat.tick() => {
+                let passed = begun.elapsed();
+                let told = learner(running);
+                say(&line(passed, observed.arrived(), synthetic.arrived(), &told))?;
+            }
         }
     }
 }
 
-/// How far the demo came.
-struct Ended {
-    sent: u64,
-    dropped: u64,
-    status: Status,
+fn learner(running: &Running) -> Status {
+    let board = running.boards().first();
+    board.map_or_else(Status::default, |(_, board)| board.learner())
 }
 
-async fn end(
-    traffic: tokio::task::JoinHandle<Result<crate::simulate::DriveCounts, tonic::transport::Error>>,
-    running: Running,
-) -> anyhow::Result<Ended> {
-    let sent = traffic.await??.sent;
-    let boards: Vec<Arc<_>> = running.boards().iter().map(|(_, b)| b.clone()).collect();
-    let ledger = running.stop().await;
-    Ok(Ended {
-        sent,
-        dropped: ledger.dropped(),
-        status: boards
-            .first()
-            .map(|board| board.learner())
-            .unwrap_or_default(),
+fn document(text: &str) -> anyhow::Result<Document> {
+    load(&[format!("yaml:{text}")], &[]).map_err(|faults| {
+        let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("the demo's own config: {}", faults.join("; "))
     })
 }
 
-/// The state of learning in words.
-fn sentence(status: &Status) -> String {
-    let serving = match status.serving {
-        Serving::Nothing => {
-            return format!("{} traces seen, nothing learnt yet", status.traces_seen);
-        }
+/// The config that a user would write, on ports that are free.
+fn yaml(
+    seed: u64,
+    observed: SocketAddr,
+    synthetic: SocketAddr,
+    page: Option<&ListenAddress>,
+) -> String {
+    let (extensions, named) = match page {
+        Some(address) => (
+            format!("extensions:\n  admin: {{ endpoint: '{address}' }}\n"),
+            "[admin]",
+        ),
+        None => (String::new(), "[]"),
+    };
+    format!(
+        "receivers:
+  otlp: {{ protocols: {{ grpc: {{ endpoint: 'localhost:0' }} }} }}
+connectors:
+  synthesizer:
+    seed: {seed}
+    assembler: {{ initial_quiet: 2s }}
+    learner: {{ cpu: 0.9 }}
+    generation: {{ mode: mirror, ratio: 1.0 }}
+exporters:
+  otlp_grpc/observed: {{ endpoint: '{observed}', tls: {{ insecure: true }} }}
+  otlp_grpc/synthetic: {{ endpoint: '{synthetic}', tls: {{ insecure: true }} }}
+{extensions}service:
+  extensions: {named}
+  telemetry:
+    logs: {{ level: warn }}
+    metrics: {{ address: 'localhost:0' }}
+  pipelines:
+    traces/observed: {{ receivers: [otlp], exporters: [otlp_grpc/observed, synthesizer] }}
+    traces/synthetic: {{ receivers: [synthesizer], exporters: [otlp_grpc/synthetic] }}
+"
+    )
+}
+
+fn line(passed: Duration, observed: Arrived, synthetic: Arrived, learner: &Status) -> String {
+    format!(
+        "{:>4} s: {} observed traces, {} synthetic; {}",
+        passed.as_secs(),
+        observed.traces,
+        synthetic.traces,
+        state(learner)
+    )
+}
+
+fn state(learner: &Status) -> String {
+    let serving = match learner.serving {
+        Serving::Nothing => "nothing serves yet",
         Serving::Grammar => "the grammar serves",
         Serving::Vae => "the VAE serves",
     };
-    let nats = |nats: Option<f64>| nats.map_or("–".to_owned(), |nats| format!("{nats:.1}"));
+    if learner.steps == 0 {
+        return format!("{serving}, {} traces seen", learner.traces_seen);
+    }
+    let nats = |nats: Option<f64>| nats.map_or_else(|| "?".to_owned(), |nats| format!("{nats:.1}"));
     format!(
-        "{} steps, held out {} nats (grammar {}), {serving}",
-        status.steps,
-        nats(status.held_out_vae),
-        nats(status.held_out_grammar)
+        "{serving}; step {}, loss {:.1}, held out {} nats (grammar {})",
+        learner.steps,
+        learner.loss.total,
+        nats(learner.held_out_vae),
+        nats(learner.held_out_grammar)
     )
+}
+
+fn summary(
+    took: Duration,
+    driven: &DriveCounts,
+    learner: &Status,
+    observed: Arrived,
+    synthetic: Arrived,
+) -> String {
+    format!(
+        "{:.0} s: {} observed traces sent ({} spans), {} spans arrived; {} synthetic traces \
+         arrived ({} spans, {} marked); {}",
+        took.as_secs_f64(),
+        driven.traces,
+        driven.spans,
+        observed.spans,
+        synthetic.traces,
+        synthetic.spans,
+        synthetic.marked,
+        state(learner)
+    )
+}
+
+/// What must not happen, even in a demo.
+fn fault(
+    driven: &DriveCounts,
+    dropped: u64,
+    observed: Arrived,
+    synthetic: Arrived,
+) -> Option<String> {
+    if driven.given_up > 0 || driven.rejected > 0 {
+        let lost = driven.given_up + driven.rejected;
+        Some(format!("{lost} spans were sent and not taken"))
+    } else if dropped > 0 {
+        Some(format!("{dropped} spans were dropped"))
+    } else if observed.spans != driven.spans {
+        let (arrived, sent) = (observed.spans, driven.spans);
+        Some(format!("{arrived} of {sent} observed spans arrived"))
+    } else if observed.marked > 0 || synthetic.marked != synthetic.spans {
+        Some("the mark of synthetic traces is not where it belongs".to_owned())
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::learner::Loss;
+
+    fn arrived(traces: u64, spans: u64, marked: u64) -> Arrived {
+        Arrived {
+            traces,
+            spans,
+            marked,
+        }
+    }
+
+    #[test]
+    fn the_config_of_the_demo_has_no_fault() {
+        let address = "127.0.0.1:4317".parse().unwrap();
+        assert!(document(&yaml(7, address, address, None)).is_ok());
+    }
+
+    #[test]
+    fn a_line_says_what_arrived_and_what_serves() {
+        let check = |learner: &Status, expected: &str| {
+            let (observed, synthetic) = (arrived(480, 9_600, 0), arrived(401, 8_000, 8_000));
+            let passed = Duration::from_millis(12_400);
+            assert_eq!(line(passed, observed, synthetic, learner), expected);
+        };
+        let mut learner = Status {
+            traces_seen: 12,
+            ..Status::default()
+        };
+        check(
+            &learner,
+            "  12 s: 480 observed traces, 401 synthetic; nothing serves yet, 12 traces seen",
+        );
+        learner.serving = Serving::Grammar;
+        learner.steps = 40;
+        learner.loss = Loss {
+            total: 123.456,
+            ..Loss::default()
+        };
+        learner.held_out_grammar = Some(99.0);
+        check(
+            &learner,
+            "  12 s: 480 observed traces, 401 synthetic; the grammar serves; step 40, \
+             loss 123.5, held out ? nats (grammar 99.0)",
+        );
+    }
+
+    #[test]
+    fn what_is_lost_or_marked_wrongly_is_a_fault() {
+        let check = |given_up, dropped, observed, synthetic, expected: Option<&str>| {
+            let driven = DriveCounts {
+                traces: 2,
+                spans: 10,
+                sent: 10 - given_up,
+                given_up,
+                ..DriveCounts::default()
+            };
+            let told = fault(&driven, dropped, observed, synthetic);
+            assert_eq!(told.as_deref(), expected);
+        };
+        let (good, none) = (arrived(2, 10, 0), arrived(0, 0, 0));
+        check(0, 0, good, none, None);
+        check(0, 0, good, arrived(3, 9, 9), None);
+        check(1, 0, good, none, Some("1 spans were sent and not taken"));
+        check(0, 4, good, none, Some("4 spans were dropped"));
+        let less = arrived(2, 9, 0);
+        check(0, 0, less, none, Some("9 of 10 observed spans arrived"));
+        let wrong = Some("the mark of synthetic traces is not where it belongs");
+        check(0, 0, arrived(2, 10, 1), none, wrong);
+        check(0, 0, good, arrived(3, 9, 8), wrong);
+    }
 }
