@@ -17,6 +17,7 @@ pub mod otlp;
 pub mod pipeline;
 pub mod receiver;
 pub mod service;
+pub mod simulate;
 pub mod synthesizer;
 pub mod telemetry;
 pub mod trace;

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use doppelspan::assembler::{Assembler, AssemblerSettings, Tap, TapSettings};
 use doppelspan::chance::{Rng, stream};
+use doppelspan::cli::alone;
 use doppelspan::features::timing::{BINS, Coder, END_MODES, START_MODES};
 use doppelspan::features::{Interner, Token, Vocabulary, context, encode, lesson};
 use doppelspan::model::vae::one_core;
@@ -129,6 +130,7 @@ fn mean(nats: &[doppelspan::model::Nats]) -> [f64; 3] {
 }
 
 fn main() {
+    alone();
     let arguments: Vec<String> = std::env::args()
         .skip(1)
         .filter(|a| a != "--bench")
@@ -150,6 +152,7 @@ fn main() {
         |key: &str, default: f64| changes.get(key).map_or(default, |v| v.parse().expect(key));
     let every = number("every", 10.0);
     let batch = number("lessons", 32.0) as usize;
+    let structures = number("structures", 160.0) as usize;
 
     let _core = one_core();
     let corpus = corpus(Path::new(path));
@@ -198,13 +201,10 @@ fn main() {
         let lessons: Vec<&Lesson> = (0..batch)
             .map(|_| &corpus.training[draw(&mut order, corpus.training.len(), &mut rng)])
             .collect();
-        let structures: Vec<&Example> = (0..160)
-            .map(|_| {
-                &corpus.training[draw(&mut order, corpus.training.len(), &mut rng)].example
-            })
+        let others: Vec<&Example> = (0..structures)
+            .map(|_| &corpus.training[draw(&mut order, corpus.training.len(), &mut rng)].example)
             .collect();
-        let terms = vae
-            .step(&structures, &lessons, &mut rng).expect("a step");
+        let terms = vae.step(&others, &lessons, &mut rng).expect("a step");
         spent += cpu_seconds() - began;
         steps += 1;
         for (sum, term) in sums.iter_mut().zip([

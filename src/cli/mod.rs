@@ -3,6 +3,7 @@
 //! Exit codes: 0 done; 1 it failed while running; 2 the command line or the config has faults, and
 //! nothing was started.
 
+mod alone;
 mod components;
 mod generate;
 mod inspect;
@@ -11,11 +12,15 @@ mod logs;
 mod observed;
 mod progress;
 mod run;
+mod signals;
+mod simulate;
 mod source;
 mod train;
 mod validate;
 
 use std::process::ExitCode;
+
+pub use alone::alone;
 
 use clap::{Parser, Subcommand};
 
@@ -53,6 +58,8 @@ enum Command {
     Inspect(inspect::Arguments),
     /// List the components that a config can name
     Components(components::Arguments),
+    /// Make traces of a simulated system: into a file, or live over gRPC
+    Simulate(simulate::Arguments),
 }
 
 /// Runs the program with the arguments of its process.
@@ -75,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Components(arguments) => components::run(&arguments),
+        Command::Simulate(arguments) => simulate::run(&arguments),
     };
     done.unwrap_or_else(|fault| {
         complain(&format!("error: {fault:#}"));
