@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use doppelspan::assembler::{Assembler, AssemblerSettings, Tap, TapSettings};
 use doppelspan::chance::{Rng, stream};
+use doppelspan::cli::alone;
 use doppelspan::features::timing::{BINS, Coder, END_MODES, START_MODES};
 use doppelspan::features::{Interner, Token, Vocabulary, context, encode, lesson};
 use doppelspan::model::vae::one_core;
@@ -129,6 +130,7 @@ fn mean(nats: &[doppelspan::model::Nats]) -> [f64; 3] {
 }
 
 fn main() {
+    alone();
     let arguments: Vec<String> = std::env::args()
         .skip(1)
         .filter(|a| a != "--bench")

@@ -29,8 +29,10 @@ pub struct VaeSettings {
     pub code_size: usize,
     /// Learning rate of the structure network.
     pub structure_rate: f32,
-    /// Learning rate of the timing network and the encoder.
+    /// Learning rate of the timing network.
     pub timing_rate: f32,
+    /// Learning rate of the encoder: low, so that codes keep their meaning.
+    pub encoder_rate: f32,
     /// AdamW's decay of weights, per step and unit of rate.
     pub weight_decay: f32,
     /// Gradients of each network longer than this are shortened to it.
@@ -75,6 +77,7 @@ impl Default for VaeSettings {
             code_size: 16,
             structure_rate: 6e-3,
             timing_rate: 3e-3,
+            encoder_rate: 3e-4,
             weight_decay: 0.01,
             clip: 1.0,
             warmup: 50,
