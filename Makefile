@@ -4,7 +4,7 @@ SHELL := bash
 SDKS := .sdks
 PYTHON ?= python3
 
-.PHONY: help build release test unit integration fixtures demo sdks lint fmt layers validate doc ci bench peers clean ci
+.PHONY: help build release test unit integration fixtures demo sdks lint fmt layers validate doc ci bench peers clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

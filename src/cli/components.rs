@@ -34,6 +34,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             ("debug", "says what passes in the log"),
         ]),
         "extensions": list(&[
+            ("admin", "shows both pipelines side by side on a page"),
             ("health_check", "answers whether the service is up"),
         ]),
     });

@@ -44,7 +44,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show it all on a simulated system: traffic, learning, synthetic traces, the page
+    /// Watch it learn: a simulated system, synthetic traces beside its own, a page in the browser
     Demo(demo::Arguments),
     /// Run the pipelines of a config until SIGTERM or Ctrl-C
     Run(run::Arguments),

@@ -18,6 +18,8 @@ use crate::trace::{SpanKind, StatusCode, Trace};
 const RECENT: usize = 40;
 /// Spans of a kept trace at most; larger traces are counted and not kept.
 const LARGEST: usize = 2_000;
+/// Spans of all the kept traces of a side at most: the oldest traces give way.
+const RECENT_SPANS: usize = 10_000;
 /// Traces looked at per second and side.
 const PER_SECOND: u32 = 100;
 /// Distinct operations, and edges, of each side at most.
@@ -34,6 +36,15 @@ pub struct ShownTrace {
     pub spans: Vec<ShownSpan>,
     /// (from, to) positions of links.
     pub links: Vec<(u32, u32)>,
+}
+
+/// A trace among the recent ones of its side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Recent {
+    /// Counts the traces that were taken into the picture, so that a reader knows one again.
+    pub number: u64,
+    /// The trace.
+    pub trace: Arc<ShownTrace>,
 }
 
 /// A span of a [`ShownTrace`].
@@ -93,11 +104,50 @@ pub struct ShownSide {
     /// Spans per second, lately.
     pub spans_per_second: f64,
     /// Recent traces, newest first.
-    pub recent: Vec<ShownTrace>,
+    pub recent: Vec<Recent>,
     /// Operations, by service and name.
     pub operations: Vec<ShownOperation>,
     /// The service graph.
     pub edges: Vec<ShownEdge>,
+}
+
+/// Since when the present sampler serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct ServingSince {
+    /// Optimiser steps at that time.
+    pub steps: u64,
+    /// Traces that the learner had seen by then.
+    pub traces: u64,
+}
+
+/// What passes on one side.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Flow {
+    /// Whole traces since the start.
+    pub traces: u64,
+    /// Their spans.
+    pub spans: u64,
+    /// Whole traces per second, lately.
+    pub traces_per_second: f64,
+    /// Spans per second, lately.
+    pub spans_per_second: f64,
+}
+
+/// The figures of a board without its traces and tables: cheap enough for every second.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Pulse {
+    /// What comes in.
+    pub observed: Flow,
+    /// What goes out.
+    pub synthetic: Flow,
+    /// The state of learning, with the last point of its curve only.
+    pub learner: Status,
+    /// Since when the present sampler serves.
+    pub serving_since: ServingSince,
+    /// Traces being assembled.
+    pub open_traces: u64,
+    /// Share of the observed traces that the tap admits at present.
+    pub admitted: f64,
 }
 
 /// All that the page shows of one synthesizer.
@@ -109,6 +159,8 @@ pub struct BoardSnapshot {
     pub synthetic: ShownSide,
     /// The state of learning.
     pub learner: Status,
+    /// Since when the present sampler serves.
+    pub serving_since: ServingSince,
     /// Traces being assembled.
     pub open_traces: u64,
     /// Share of the observed traces that the tap admits at present.
@@ -128,6 +180,7 @@ pub struct Board {
 #[derive(Debug, Default)]
 struct State {
     learner: Status,
+    serving_since: ServingSince,
     open_traces: u64,
     admitted: f64,
 }
@@ -137,6 +190,8 @@ struct State {
 pub struct Side {
     traces: AtomicU64,
     spans: AtomicU64,
+    // Apart from the sample, so that who asks for rates never waits for a copy of the sample.
+    rate: Mutex<Rate>,
     sample: Mutex<Sample>,
 }
 
@@ -144,10 +199,11 @@ pub struct Side {
 struct Sample {
     second: u64,
     taken: u32,
-    recent: VecDeque<ShownTrace>,
+    number: u64,
+    recent: VecDeque<Recent>,
+    recent_spans: usize,
     operations: BTreeMap<(Arc<str>, Arc<str>), Calls>,
     edges: BTreeMap<(Arc<str>, Arc<str>), u64>,
-    rate: Rate,
 }
 
 #[derive(Debug, Clone)]
@@ -169,15 +225,33 @@ impl Board {
     /// The present picture. Costs a copy of what is shown; nobody waits for it longer than that.
     pub fn snapshot(&self) -> BoardSnapshot {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (learner, open_traces, admitted) =
-            (state.learner.clone(), state.open_traces, state.admitted);
+        let learner = state.learner.clone();
+        let (serving_since, open_traces, admitted) =
+            (state.serving_since, state.open_traces, state.admitted);
         drop(state);
         BoardSnapshot {
             observed: self.observed.snapshot(),
             synthetic: self.synthetic.snapshot(),
             learner,
+            serving_since,
             open_traces,
             admitted,
+        }
+    }
+
+    /// The present figures.
+    pub fn pulse(&self) -> Pulse {
+        let (observed, synthetic) = (self.observed.flow(), self.synthetic.flow());
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut learner = state.learner.clone();
+        learner.curve.drain(..learner.curve.len().saturating_sub(1));
+        Pulse {
+            observed,
+            synthetic,
+            learner,
+            serving_since: state.serving_since,
+            open_traces: state.open_traces,
+            admitted: state.admitted,
         }
     }
 
@@ -190,6 +264,12 @@ impl Board {
     /// Takes the learner's newest word.
     pub fn tell_learner(&self, status: Status) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.learner.serving != status.serving {
+            state.serving_since = ServingSince {
+                steps: status.steps,
+                traces: status.traces_seen,
+            };
+        }
         state.learner = status;
     }
 
@@ -233,14 +313,26 @@ impl Side {
         }
     }
 
-    fn snapshot(&self) -> ShownSide {
-        let sample = self.sample.lock().unwrap_or_else(PoisonError::into_inner);
-        let (traces_per_second, spans_per_second) = sample.rate.per_second.unwrap_or_default();
-        ShownSide {
+    /// What passes, in figures.
+    pub fn flow(&self) -> Flow {
+        let rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        let (traces_per_second, spans_per_second) = rate.per_second.unwrap_or_default();
+        Flow {
             traces: self.traces.load(Ordering::Relaxed),
             spans: self.spans.load(Ordering::Relaxed),
             traces_per_second,
             spans_per_second,
+        }
+    }
+
+    fn snapshot(&self) -> ShownSide {
+        let flow = self.flow();
+        let sample = self.sample.lock().unwrap_or_else(PoisonError::into_inner);
+        ShownSide {
+            traces: flow.traces,
+            spans: flow.spans,
+            traces_per_second: flow.traces_per_second,
+            spans_per_second: flow.spans_per_second,
             recent: sample.recent.iter().cloned().collect(),
             operations: sample
                 .operations
@@ -267,8 +359,7 @@ impl Side {
 
     fn tick(&self, now: Duration) {
         let (traces, spans) = (self.traces(), self.spans.load(Ordering::Relaxed));
-        let mut sample = self.sample.lock().unwrap_or_else(PoisonError::into_inner);
-        let rate = &mut sample.rate;
+        let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
         let passed = now.saturating_sub(rate.at).as_secs_f64();
         if passed <= 0.0 {
             return;
@@ -313,8 +404,16 @@ impl Sample {
                 *calls > 0
             });
         }
-        self.recent.truncate(RECENT - 1);
-        self.recent.push_front(trace);
+        self.number += 1;
+        self.recent_spans += trace.spans.len();
+        self.recent.push_front(Recent {
+            number: self.number,
+            trace: Arc::new(trace),
+        });
+        while self.recent.len() > RECENT || self.recent_spans > RECENT_SPANS {
+            let oldest = self.recent.pop_back();
+            self.recent_spans -= oldest.map_or(0, |oldest| oldest.trace.spans.len());
+        }
     }
 }
 
@@ -403,6 +502,7 @@ impl ShownTrace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::learner::Serving;
 
     fn shown(services: &[&str]) -> ShownTrace {
         let spans = services.iter().enumerate().map(|(at, &service)| ShownSpan {
@@ -454,6 +554,52 @@ mod tests {
     }
 
     #[test]
+    fn large_traces_push_older_ones_out() {
+        let board = Board::default();
+        for second in 0..10 {
+            let large = || shown(&["web"; LARGEST]);
+            board
+                .observed
+                .offer(Duration::from_secs(second), LARGEST, large);
+        }
+        let numbers: Vec<u64> = board
+            .snapshot()
+            .observed
+            .recent
+            .iter()
+            .map(|recent| recent.number)
+            .collect();
+        assert_eq!(numbers, [10, 9, 8, 7, 6]);
+    }
+
+    #[test]
+    fn the_pulse_says_since_when_the_present_sampler_serves() {
+        let board = Board::default();
+        let told = [
+            (Serving::Grammar, 10),
+            (Serving::Grammar, 20),
+            (Serving::Vae, 30),
+            (Serving::Vae, 40),
+        ];
+        for (serving, steps) in told {
+            board.tell_learner(Status {
+                serving,
+                steps,
+                traces_seen: steps * 2,
+                curve: vec![(0, 9.0, 9.0, 8.0); 3],
+                ..Status::default()
+            });
+        }
+        let pulse = board.pulse();
+        let since = ServingSince {
+            steps: 30,
+            traces: 60,
+        };
+        assert_eq!(pulse.serving_since, since);
+        assert_eq!(pulse.learner.curve.len(), 1);
+    }
+
+    #[test]
     fn rates_follow_what_passes() {
         let board = Board::default();
         for second in 0..20 {
@@ -464,7 +610,7 @@ mod tests {
             }
             board.tick(Duration::from_secs(second + 1));
         }
-        let rate = board.snapshot().synthetic.traces_per_second;
+        let rate = board.pulse().synthetic.traces_per_second;
         assert!((rate - 50.0).abs() < 0.5, "{rate}");
     }
 }

@@ -12,8 +12,8 @@ mod synthesizer;
 mod teach;
 
 pub use board::{
-    Board, BoardSnapshot, DURATION_BINS, ShownEdge, ShownOperation, ShownSide, ShownSpan,
-    ShownTrace, Side,
+    Board, BoardSnapshot, DURATION_BINS, Flow, Pulse, Recent, ServingSince, ShownEdge,
+    ShownOperation, ShownSide, ShownSpan, ShownTrace, Side,
 };
 pub use config::{
     AssemblerConfig, CheckpointConfig, GenerationConfig, GenerationMode, LearnerConfig,

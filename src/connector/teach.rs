@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::board::Board;
@@ -76,8 +76,12 @@ impl Teacher {
         let mut scored_at = 0;
         loop {
             let before = worked();
-            for trace in self.traces.try_iter().take(GULP) {
-                self.learner.take(trace);
+            for _ in 0..GULP {
+                match self.traces.try_recv() {
+                    Ok(trace) => self.learner.take(trace),
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return Ok(()),
+                }
             }
             let refitted = self.learner.refit();
             let wait = budget.wait(self.began.elapsed());

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::health_check::HealthCheck;
 use super::metrics_server::MetricsServer;
 use super::{Document, Extension, MetricsLevel, Running};
+use crate::admin::Admin;
 use crate::assembler::Tap;
 use crate::config::{ComponentId, ListenAddress};
 use crate::connector::Synthesizer;
@@ -89,6 +90,13 @@ async fn start_extensions(document: &Document, running: &mut Running) -> Result<
             .ok()
             .and_then(|id: ComponentId| document.extensions.get(&id));
         match declared {
+            Some(Extension::Admin(config)) => {
+                let bound = Admin::bind(config).await;
+                let admin = bound.map_err(|fault| failed(&config.endpoint, fault))?;
+                running.addresses.insert(id.to_string(), admin.address());
+                let (boards, stop) = (running.boards.clone(), running.late_stop.clone());
+                running.late.spawn(admin.run(boards, stop));
+            }
             Some(Extension::HealthCheck(config)) => {
                 let bound = HealthCheck::bind(config).await;
                 let check = bound.map_err(|fault| failed(&config.endpoint, fault))?;

@@ -69,7 +69,16 @@ async fn show(arguments: &Arguments, page: Option<&ListenAddress>) -> anyhow::Re
     let mut signals = Signals::listen()?;
     let observed = Backend::start("observed").await?;
     let synthetic = Backend::start("synthetic").await?;
-    let text = yaml(arguments.seed, observed.address, synthetic.address, page);
+    let page = match page {
+        Some(address) => Some(free(address).await),
+        None => None,
+    };
+    let text = yaml(
+        arguments.seed,
+        observed.address,
+        synthetic.address,
+        page.as_ref(),
+    );
     let document = document(&text)?;
     let telemetry = logs::install(&document.service.telemetry)?;
     let running = Service::start(&document).await?;
@@ -116,6 +125,18 @@ async fn show(arguments: &Arguments, page: Option<&ListenAddress>) -> anyhow::Re
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// The address asked for, or one with a free port if its port is in use.
+async fn free(asked: &ListenAddress) -> ListenAddress {
+    match tokio::net::TcpListener::bind(asked.to_bind()).await {
+        Err(fault) if fault.kind() == std::io::ErrorKind::AddrInUse => {
+            complain(&format!("{asked} is in use, so the page gets another port"));
+            ListenAddress::localhost(0)
+        }
+        // Whatever else is wrong with it, the service says better.
+        _ => asked.clone(),
+    }
 }
 
 /// Writes a line every few seconds until the time is up or a signal comes; how long that took.
@@ -186,6 +207,7 @@ connectors:
   synthesizer:
     seed: {seed}
     assembler: {{ initial_quiet: 2s }}
+    learner: {{ cpu: 0.9 }}
     generation: {{ mode: mirror, ratio: 1.0 }}
 exporters:
   otlp_grpc/observed: {{ endpoint: '{observed}', tls: {{ insecure: true }} }}

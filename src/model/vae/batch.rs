@@ -233,7 +233,10 @@ pub(super) struct Graphs {
 impl Graphs {
     pub(super) fn new(examples: &[&Example], settings: &VaeSettings) -> Self {
         let mut graphs = Self::default();
-        let level = |bin: u8| (f32::from(bin) + 0.5) / settings.bins as f32 * 2.0 - 1.0;
+        let level = |bin: u8| match settings.graph_times {
+            true => (f32::from(bin) + 0.5) / settings.bins as f32 * 2.0 - 1.0,
+            false => 0.0,
+        };
         for (sequence, example) in examples.iter().enumerate() {
             let first = graphs.token.len() as u32;
             graphs.roots.push(first);

@@ -22,6 +22,9 @@ pub struct VaeSettings {
     pub embedding: usize,
     /// Codes of z_G. 0 takes z_G out of the model (an ablation).
     pub codes: usize,
+    /// Whether the encoder of z_G sees times besides the structure. With them a code can stand for
+    /// a slow execution; without them equal structures have equal codes and are learnt as one.
+    pub graph_times: bool,
     /// Width of a code.
     pub code_size: usize,
     /// Learning rate of the structure network.
@@ -68,6 +71,7 @@ impl Default for VaeSettings {
             graph_hidden: 32,
             embedding: 24,
             codes: 64,
+            graph_times: false,
             code_size: 16,
             structure_rate: 6e-3,
             timing_rate: 3e-3,

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{HealthCheckConfig, TelemetryConfig};
-use crate::config::{ComponentId, Period};
+use crate::admin::AdminConfig;
+use crate::config::{ComponentId, Faults, Period};
 use crate::connector::SynthesizerConfig;
 use crate::{exporter, receiver};
 
@@ -33,8 +34,23 @@ pub struct Document {
 /// An extension's config.
 #[derive(Debug, Clone)]
 pub enum Extension {
+    /// `admin`.
+    Admin(AdminConfig),
     /// `health_check`.
     HealthCheck(HealthCheckConfig),
+}
+
+impl Extension {
+    /// The kinds there are.
+    pub const KINDS: [&str; 2] = ["admin", "health_check"];
+
+    /// What the types can't say.
+    pub fn check(&self, faults: &mut Faults) {
+        match self {
+            Self::Admin(config) => config.check(faults),
+            Self::HealthCheck(config) => config.check(faults),
+        }
+    }
 }
 
 /// `service`.

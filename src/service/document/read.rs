@@ -9,7 +9,6 @@ use super::source::{self, Tree};
 use super::{Document, Extension, PipelineConfig, ServiceConfig};
 use crate::config::{ComponentId, Fault, Faults, Present};
 use crate::connector::SynthesizerConfig;
-use crate::service::HealthCheckConfig;
 use crate::{connector, exporter, receiver};
 
 const SECTIONS: [&str; 6] = [
@@ -69,16 +68,14 @@ fn read(tree: &mut Tree, faults: &mut Faults) -> Document {
     let extensions = section(
         root,
         "extensions",
-        &["health_check"],
+        &Extension::KINDS,
         faults,
         |kind, value| {
-            if kind != "health_check" {
-                return Ok(None);
-            }
-            let keys: Present<HealthCheckConfig> = whole(value)?;
-            Ok(Some(Extension::HealthCheck(
-                keys.into_option().unwrap_or_default(),
-            )))
+            Ok(match kind {
+                "admin" => Some(Extension::Admin(keys(value)?)),
+                "health_check" => Some(Extension::HealthCheck(keys(value)?)),
+                _ => None,
+            })
         },
     );
     let connectors = section(
@@ -110,8 +107,8 @@ fn read(tree: &mut Tree, faults: &mut Faults) -> Document {
         }
     });
     faults.below("extensions", |faults| {
-        for (id, Extension::HealthCheck(config)) in &extensions {
-            faults.below(&id.to_string(), |faults| config.check(faults));
+        for (id, extension) in &extensions {
+            faults.below(&id.to_string(), |faults| extension.check(faults));
         }
     });
     let document = Document {
