@@ -26,12 +26,16 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         },
         "receivers": list(&[
             ("otlp", "takes OTLP over gRPC and HTTP"),
+            ("otlpjsonfile", "reads files of OTLP/JSON lines, plain or compressed, whole or followed"),
         ]),
         "exporters": list(&[
             ("otlp_grpc", "sends OTLP over gRPC (alias: otlp)"),
             ("otlp_http", "sends OTLP over HTTP (alias: otlphttp)"),
             ("file", "writes OTLP/JSON lines or framed protobuf, with rotation"),
             ("debug", "says what passes in the log"),
+        ]),
+        "connectors": list(&[
+            ("synthesizer", "learns the traces of one pipeline and begins another with synthetic ones"),
         ]),
         "extensions": list(&[
             ("admin", "shows both pipelines side by side on a page"),

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Deserializer};
 
 use super::otlp::OtlpConfig;
+use super::otlpjsonfile::FileConfig;
 use crate::config::{Faults, Present};
 
 /// What stands below an id in the section `receivers`.
@@ -10,11 +11,13 @@ use crate::config::{Faults, Present};
 pub enum Config {
     /// OTLP over gRPC and HTTP.
     Otlp(Box<OtlpConfig>),
+    /// Files of OTLP requests.
+    OtlpJsonFile(FileConfig),
 }
 
 impl Config {
     /// The types that can be written.
-    pub const KINDS: [&'static str; 1] = ["otlp"];
+    pub const KINDS: [&'static str; 2] = ["otlp", "otlpjsonfile"];
 
     /// Reads the keys of a type; none where the type is not known. Nothing after the id means
     /// all defaults.
@@ -22,18 +25,25 @@ impl Config {
         kind: &str,
         deserializer: D,
     ) -> Result<Option<Self>, D::Error> {
-        if kind != "otlp" {
-            return Ok(None);
-        }
-        let keys = Present::<OtlpConfig>::deserialize(deserializer)?;
-        let keys = keys.into_option().unwrap_or_default();
-        Ok(Some(Self::Otlp(Box::new(keys))))
+        Ok(match kind {
+            "otlp" => {
+                let keys = Present::<OtlpConfig>::deserialize(deserializer)?;
+                let keys = keys.into_option().unwrap_or_default();
+                Some(Self::Otlp(Box::new(keys)))
+            }
+            "otlpjsonfile" => {
+                let keys = Present::<FileConfig>::deserialize(deserializer)?;
+                Some(Self::OtlpJsonFile(keys.into_option().unwrap_or_default()))
+            }
+            _ => None,
+        })
     }
 
     /// What serde can't say.
     pub fn check(&self, faults: &mut Faults) {
         match self {
             Self::Otlp(config) => config.check(faults),
+            Self::OtlpJsonFile(config) => config.check(faults),
         }
     }
 }

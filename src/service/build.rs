@@ -12,6 +12,7 @@ use crate::connector::Synthesizer;
 use crate::otlp::view::Limits;
 use crate::pipeline::{Intake, Outlet, QueueSender};
 use crate::receiver::otlp::OtlpReceiver;
+use crate::receiver::otlpjsonfile::FileReceiver;
 use crate::{chance, exporter, receiver};
 
 /// Why a service can't start, and which part of it.
@@ -167,9 +168,9 @@ async fn start_receivers(
     (queues, taps): (&Queues, &Taps),
     running: &mut Running,
 ) -> Result<(), StartError> {
-    let mut bound = Vec::new();
+    let (mut bound, mut files) = (Vec::new(), Vec::new());
     for (id, ends) in routes {
-        let Some(receiver::Config::Otlp(config)) = document.receivers.get(id) else {
+        let Some(config) = document.receivers.get(id) else {
             continue;
         };
         let sinks: Vec<_> = ends
@@ -181,12 +182,19 @@ async fn start_receivers(
             .filter_map(|end| taps.get(end).cloned())
             .collect();
         let intakes = &mut running.intakes;
-        let intake = |transport: &'static str| {
+        let mut intake = |transport: &'static str| {
             let name = id.to_string();
             let limits = Limits::default();
             let intake = Intake::new(&name, transport, limits, sinks.clone(), taps.clone());
             intakes.push((format!("{name}/{transport}"), intake.clone()));
             intake
+        };
+        let config = match config {
+            receiver::Config::Otlp(config) => config,
+            receiver::Config::OtlpJsonFile(config) => {
+                files.push(FileReceiver::new(config, intake("file")));
+                continue;
+            }
         };
         let receiver = OtlpReceiver::bind(config, intake).await;
         let receiver = receiver.map_err(StartError::of(format!("receivers.{id}")))?;
@@ -204,6 +212,11 @@ async fn start_receivers(
         bound.push(receiver);
     }
     // Nothing is taken before everything is there.
+    for receiver in files {
+        running
+            .receivers
+            .spawn(receiver.run(running.intake_stop.clone()));
+    }
     for receiver in bound {
         running
             .receivers

@@ -176,6 +176,11 @@ pub(super) fn request(record: &[u8], cap: usize) -> Result<Bytes, String> {
     }
 }
 
+/// Whether these first bytes of a file say that it is compressed.
+pub(super) fn is_compressed(head: &[u8]) -> bool {
+    head.starts_with(GZIP) || head.starts_with(ZSTD)
+}
+
 struct Counted<R> {
     inner: R,
     read: Arc<AtomicU64>,

@@ -437,11 +437,40 @@ mod tests {
     }
 
     #[test]
+    fn a_connector_ends_a_pipeline_begins_another_and_never_hears_itself() {
+        let with = |pipelines: &str, expected: &[&str]| {
+            let yaml = format!(
+                "receivers: {{ otlp: {{ protocols: {{ grpc: }} }} }}\nexporters: {{ debug: }}\n\
+                 connectors: {{ synthesizer: }}\nservice: {{ pipelines: {{ {pipelines} }} }}"
+            );
+            check(&yaml, expected);
+        };
+        let first = "traces/a: { receivers: [otlp], exporters: [synthesizer] }";
+        let second = "traces/b: { receivers: [synthesizer], exporters: [debug] }";
+        with(&format!("{first}, {second}"), &[]);
+        with(
+            first,
+            &["service.pipelines@4: connector `synthesizer` ends a pipeline and begins none"],
+        );
+        with(
+            &format!("{second}, traces/c: {{ receivers: [otlp], exporters: [debug] }}"),
+            &["service.pipelines@4: connector `synthesizer` begins a pipeline and ends none"],
+        );
+        with(
+            &format!("{first}, traces/b: {{ receivers: [synthesizer], exporters: [synthesizer] }}"),
+            &["service.pipelines@4: what connector `synthesizer` makes comes back to it"],
+        );
+    }
+
+    #[test]
     fn a_component_that_is_not_built_is_a_fault_that_says_so() {
         check(
-            "connectors: { synthesizer: }\nreceivers: { otlp: { protocols: { grpc: } } }\nexporters: { debug: }\n\
+            "connectors: { sampler: }\nprocessors: { batch: }\nreceivers: { otlp: { protocols: { grpc: } } }\nexporters: { debug: }\n\
              service: { pipelines: { traces: { receivers: [otlp], exporters: [debug] } } }",
-            &["connectors.synthesizer@1: `synthesizer` is not built; there are no connectors yet"],
+            &[
+                "connectors.sampler@1: `sampler` is none of the connectors there are: synthesizer",
+                "processors.batch@2: `batch` is not built; there are no processors yet",
+            ],
         );
     }
 }
