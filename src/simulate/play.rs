@@ -372,7 +372,7 @@ impl<'a> Play<'a> {
         let first = self.spans.len();
         let taken = self.step(here, step, now);
         let at = now + nanoseconds(limit);
-        let end = taken.map_or_else(|stopped| stopped.at, |end| end);
+        let end = taken.unwrap_or_else(|stopped| stopped.at);
         if end <= at {
             return taken;
         }
