@@ -65,8 +65,6 @@ fn traces(path: &Path) -> (Vec<Trace>, std::sync::Arc<Interner>) {
 
 struct Corpus {
     vocabulary: Vocabulary,
-    coder: Coder,
-    services: Vec<u32>,
     training: Vec<Lesson>,
     held_out: Vec<Lesson>,
 }
@@ -105,8 +103,6 @@ fn corpus(path: &Path) -> Corpus {
     }
     Corpus {
         vocabulary,
-        coder,
-        services,
         training,
         held_out,
     }
