@@ -68,6 +68,8 @@ fn traces(path: &Path) -> (Vec<Trace>, std::sync::Arc<Interner>) {
 
 struct Corpus {
     vocabulary: Vocabulary,
+    coder: Coder,
+    services: Vec<u32>,
     training: Vec<Lesson>,
     held_out: Vec<Lesson>,
     /// The held-out traces themselves.
@@ -111,6 +113,8 @@ fn corpus(path: &Path) -> Corpus {
     }
     Corpus {
         vocabulary,
+        coder,
+        services,
         training,
         held_out,
         observed,

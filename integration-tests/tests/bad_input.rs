@@ -82,8 +82,17 @@ service:
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_that_can_not_be_read_is_a_fault() -> anyhow::Result<()> {
     let yaml = document("debug:")?;
-    let set = ["--set", "receivers::otlp::protocols::grpc::max_connections=many"];
-    check(&yaml, &set, 2, &["receivers.otlp.protocols.grpc.max_connections"]).await?;
+    let set = [
+        "--set",
+        "receivers::otlp::protocols::grpc::max_connections=many",
+    ];
+    check(
+        &yaml,
+        &set,
+        2,
+        &["receivers.otlp.protocols.grpc.max_connections"],
+    )
+    .await?;
     check(&yaml, &["--set", "nonsense"], 2, &["nonsense"]).await
 }
 
@@ -112,7 +121,11 @@ async fn a_checkpoint_s_folder_that_is_not_there_is_named() -> anyhow::Result<()
         synthesizer: Some("checkpoint: { path: /nowhere/at/all/live.model }"),
         exporter: "",
     })?;
-    let words = ["connectors.synthesizer", "/nowhere/at/all", "choose another folder"];
+    let words = [
+        "connectors.synthesizer",
+        "/nowhere/at/all",
+        "choose another folder",
+    ];
     check(&document.yaml, &[], 1, &words).await
 }
 

@@ -63,10 +63,17 @@ async fn good_bad_and_refused_spans_add_up_and_so_does_the_assembler() -> anyhow
     let told = loop {
         let told = metrics(&document.metrics, "fate").await?;
         let of = |name: &str| told.get(name).copied().unwrap_or_default();
-        let ended: f64 = ["complete", "partial", "late", "duplicate", "evicted", "oversized"]
-            .iter()
-            .map(|fate| of(&format!("doppelspan_assembler_spans_total{{{fate}}}")))
-            .sum();
+        let ended: f64 = [
+            "complete",
+            "partial",
+            "late",
+            "duplicate",
+            "evicted",
+            "oversized",
+        ]
+        .iter()
+        .map(|fate| of(&format!("doppelspan_assembler_spans_total{{{fate}}}")))
+        .sum();
         if ended as usize == sent.accepted || std::time::Instant::now() > patience {
             assert_eq!(ended as usize, sent.accepted, "{told:#?}");
             break told;
@@ -75,7 +82,10 @@ async fn good_bad_and_refused_spans_add_up_and_so_does_the_assembler() -> anyhow
     };
     let of = |name: &str| told.get(name).copied().unwrap_or_default() as usize;
     assert_eq!(of("otelcol_receiver_accepted_spans_total"), sent.accepted);
-    assert_eq!(of("otelcol_receiver_refused_spans_total") + 10, sent.refused + 10);
+    assert_eq!(
+        of("otelcol_receiver_refused_spans_total") + 10,
+        sent.refused + 10
+    );
     assert_eq!(of("doppelspan_receiver_rejected_spans_total"), 10);
     assert_eq!(of("otelcol_connector_consumed_items_total"), sent.accepted);
     assert_eq!(of("doppelspan_tap_shed_spans_total"), 0);
@@ -87,7 +97,9 @@ async fn good_bad_and_refused_spans_add_up_and_so_does_the_assembler() -> anyhow
         "otelcol_process_memory_rss_bytes",
         "doppelspan_learner_traces_total{seen}",
     ] {
-        let known = told.keys().any(|key| key.starts_with(name.trim_end_matches("_total")));
+        let known = told
+            .keys()
+            .any(|key| key.starts_with(name.trim_end_matches("_total")));
         let bare = name.replace("_seconds_total", "").replace("_bytes", "");
         assert!(known || told.contains_key(&bare), "no {name} in {told:#?}");
     }
@@ -99,7 +111,10 @@ async fn good_bad_and_refused_spans_add_up_and_so_does_the_assembler() -> anyhow
     let accepted = format!("otlp/grpc: {} accepted", sent.accepted);
     assert!(last.contains(&accepted), "`{accepted}` is not in {last}");
     assert!(last.contains("10 rejected"), "{last}");
-    assert!(last.contains("synthesizer: ") && last.contains(" made"), "{last}");
+    assert!(
+        last.contains("synthesizer: ") && last.contains(" made"),
+        "{last}"
+    );
     let made: usize = last
         .split("synthesizer: ")
         .nth(1)
