@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { extent, layered, spread, thin, ticks } from '../../src/admin/page/layout.mjs';
+import { extent, layered, smooth, spread, thin, ticks } from '../../src/admin/page/layout.mjs';
 
 const edges = (...texts) => texts.map((text) => {
   const [from, to] = text.split('>');
@@ -11,15 +11,20 @@ const edges = (...texts) => texts.map((text) => {
 });
 
 test('callers stand left of those they call', () => {
-  const { column, back } = layered(edges('web>cart', 'web>checkout', 'checkout>cart', 'cart>redis'));
+  const { column } = layered(edges('web>cart', 'web>checkout', 'checkout>cart', 'cart>redis'));
   assert.deepEqual(['web', 'checkout', 'cart', 'redis'].map((name) => column.get(name)), [0, 1, 2, 3]);
-  assert.equal(back.size, 0);
 });
 
-test('a cycle is drawn with one edge that runs back, and a call to oneself takes no column', () => {
+test('a cycle is laid out as if one edge were not there, and a call to oneself takes no column', () => {
   const drawn = layered(edges('a>b', 'b>c', 'c>b', 'b>b'));
-  assert.deepEqual([...drawn.back].map((edge) => `${edge.from}>${edge.to}`), ['c>b']);
   assert.deepEqual(drawn.layers, [['a'], ['b'], ['c']]);
+});
+
+test('more columns than fit are drawn together, callers never right of those they call', () => {
+  const chain = edges('a>b', 'b>c', 'c>d', 'd>e', 'e>f', 'f>g');
+  const { layers, column } = layered(chain, 14, 3);
+  assert.equal(layers.length, 3);
+  for (const edge of chain) assert.ok(column.get(edge.from) <= column.get(edge.to));
 });
 
 test('services of one column keep their distance and stay inside', () => {
@@ -46,6 +51,7 @@ test('ticks are round and end below the most', () => {
   assert.deepEqual(ticks(100), [0, 50, 100]);
   assert.deepEqual(ticks(83), [0, 50]);
   assert.deepEqual(ticks(0), [0]);
+  assert.deepEqual(ticks(145, 4, 112), [120, 130, 140]);
   assert.ok(ticks(7.3e6).length >= 2);
 });
 
@@ -60,4 +66,11 @@ test('a long curve is thinned to its ends and what lies between', () => {
   assert.equal(thinned.length, 100);
   assert.deepEqual([thinned[0], thinned.at(-1)], [[0], [999]]);
   assert.equal(thin(points, 2_000), points);
+});
+
+test('a smoothed column keeps a level, follows a step slowly and leaves the rest alone', () => {
+  assert.deepEqual(smooth([[0, 5, 1], [1, 5, 2]], 1), [[0, 5, 1], [1, 5, 2]]);
+  const [, after] = smooth([[0, 0, 1], [1, 100, 2]], 1);
+  assert.deepEqual(after, [1, 12, 2]);
+  assert.deepEqual(smooth([[0, null]], 1), [[0, null]]);
 });

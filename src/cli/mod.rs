@@ -3,6 +3,7 @@
 //! Exit codes: 0 done; 1 it failed while running; 2 the command line or the config has faults, and
 //! nothing was started.
 
+mod alone;
 mod components;
 mod demo;
 mod generate;
@@ -19,6 +20,8 @@ mod train;
 mod validate;
 
 use std::process::ExitCode;
+
+pub use alone::alone;
 
 use clap::{Parser, Subcommand};
 

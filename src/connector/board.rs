@@ -22,10 +22,10 @@ const LARGEST: usize = 2_000;
 const RECENT_SPANS: usize = 10_000;
 /// Traces looked at per second and side.
 const PER_SECOND: u32 = 100;
-/// Distinct operations, and edges, of each side at most.
+/// Distinct operations, and edges, of each generation of a side at most.
 const ROWS: usize = 1_024;
-/// Calls of one operation after which its older half counts half.
-const FADE: u64 = 4_000;
+/// Traces of a generation of counts: the picture tells of the present one and the one before.
+const GENERATION: u64 = 4_000;
 /// Bins of a duration histogram: four per decade from 1 us to 1,000 s.
 pub const DURATION_BINS: usize = 36;
 
@@ -73,7 +73,7 @@ pub struct ShownOperation {
     pub service: Arc<str>,
     /// Span name.
     pub operation: Arc<str>,
-    /// Spans seen among the sampled traces, older ones counting less.
+    /// Spans seen among the last few thousand traces looked at.
     pub calls: u64,
     /// Of them, with an error.
     pub errors: u64,
@@ -88,7 +88,7 @@ pub struct ShownEdge {
     pub from: Arc<str>,
     /// The callee's `service.name`; the same for calls inside one service.
     pub to: Arc<str>,
-    /// Parent-child pairs among the sampled traces, older ones counting less.
+    /// Parent-child pairs among the last few thousand traces looked at.
     pub calls: u64,
 }
 
@@ -202,6 +202,15 @@ struct Sample {
     number: u64,
     recent: VecDeque<Recent>,
     recent_spans: usize,
+    counts: Counts,
+    // Whole generations are forgotten, never a part of a row: shares between rows stay true.
+    earlier: Counts,
+}
+
+/// What was counted of a generation of traces.
+#[derive(Debug, Clone, Default)]
+struct Counts {
+    traces: u64,
     operations: BTreeMap<(Arc<str>, Arc<str>), Calls>,
     edges: BTreeMap<(Arc<str>, Arc<str>), u64>,
 }
@@ -328,31 +337,30 @@ impl Side {
     fn snapshot(&self) -> ShownSide {
         let flow = self.flow();
         let sample = self.sample.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = sample.earlier.with(&sample.counts);
+        let recent = sample.recent.iter().cloned().collect();
+        drop(sample);
         ShownSide {
             traces: flow.traces,
             spans: flow.spans,
             traces_per_second: flow.traces_per_second,
             spans_per_second: flow.spans_per_second,
-            recent: sample.recent.iter().cloned().collect(),
-            operations: sample
+            recent,
+            operations: counts
                 .operations
-                .iter()
+                .into_iter()
                 .map(|((service, operation), calls)| ShownOperation {
-                    service: service.clone(),
-                    operation: operation.clone(),
+                    service,
+                    operation,
                     calls: calls.calls,
                     errors: calls.errors,
                     durations: calls.durations.to_vec(),
                 })
                 .collect(),
-            edges: sample
+            edges: counts
                 .edges
-                .iter()
-                .map(|((from, to), &calls)| ShownEdge {
-                    from: from.clone(),
-                    to: to.clone(),
-                    calls,
-                })
+                .into_iter()
+                .map(|((from, to), calls)| ShownEdge { from, to, calls })
                 .collect(),
         }
     }
@@ -385,6 +393,26 @@ impl Side {
 
 impl Sample {
     fn take(&mut self, trace: ShownTrace) {
+        if self.counts.traces >= GENERATION {
+            self.earlier = std::mem::take(&mut self.counts);
+        }
+        self.counts.take(&trace);
+        self.number += 1;
+        self.recent_spans += trace.spans.len();
+        self.recent.push_front(Recent {
+            number: self.number,
+            trace: Arc::new(trace),
+        });
+        while self.recent.len() > RECENT || self.recent_spans > RECENT_SPANS {
+            let oldest = self.recent.pop_back();
+            self.recent_spans -= oldest.map_or(0, |oldest| oldest.trace.spans.len());
+        }
+    }
+}
+
+impl Counts {
+    fn take(&mut self, trace: &ShownTrace) {
+        self.traces += 1;
         for span in &trace.spans {
             let key = (span.service.clone(), span.operation.clone());
             if self.operations.len() < ROWS || self.operations.contains_key(&key) {
@@ -398,22 +426,19 @@ impl Sample {
                 }
             }
         }
-        if self.edges.values().sum::<u64>() > FADE * 16 {
-            self.edges.retain(|_, calls| {
-                *calls /= 2;
-                *calls > 0
-            });
+    }
+
+    /// These counts and those.
+    fn with(&self, newer: &Self) -> Self {
+        let mut sum = self.clone();
+        sum.traces += newer.traces;
+        for (key, calls) in &newer.operations {
+            sum.operations.entry(key.clone()).or_default().join(calls);
         }
-        self.number += 1;
-        self.recent_spans += trace.spans.len();
-        self.recent.push_front(Recent {
-            number: self.number,
-            trace: Arc::new(trace),
-        });
-        while self.recent.len() > RECENT || self.recent_spans > RECENT_SPANS {
-            let oldest = self.recent.pop_back();
-            self.recent_spans -= oldest.map_or(0, |oldest| oldest.trace.spans.len());
+        for (key, calls) in &newer.edges {
+            *sum.edges.entry(key.clone()).or_default() += calls;
         }
+        sum
     }
 }
 
@@ -432,10 +457,13 @@ impl Calls {
         self.calls += 1;
         self.errors += u64::from(span.error);
         self.durations[bin(span.duration_ns)] += 1;
-        if self.calls > FADE {
-            self.durations.iter_mut().for_each(|count| *count /= 2);
-            self.calls = self.durations.iter().sum();
-            self.errors /= 2;
+    }
+
+    fn join(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.errors += other.errors;
+        for (sum, count) in self.durations.iter_mut().zip(&other.durations) {
+            *sum += count;
         }
     }
 }
@@ -551,6 +579,36 @@ mod tests {
         assert_eq!(picture.recent.len(), RECENT);
         assert_eq!(picture.operations.len(), ROWS);
         assert_eq!(picture.edges.len(), ROWS);
+    }
+
+    #[test]
+    fn shares_stay_true_however_long_it_runs_and_old_traces_are_forgotten() {
+        let board = Board::default();
+        let offer = |at: u64, names: &[&str]| {
+            let now = Duration::from_secs(at / 50);
+            board.observed.offer(now, 2, || shown(names));
+        };
+        for at in 0..GENERATION {
+            offer(at, &["web", "old"]);
+        }
+        // Nine of ten call the cart: that stays so when both have been called very often.
+        for at in GENERATION..GENERATION * 5 / 2 + GENERATION {
+            let callee = if at % 10 == 0 { "mail" } else { "cart" };
+            offer(at, &["web", callee]);
+        }
+        let picture = board.snapshot().observed;
+        let calls: Vec<_> = picture
+            .edges
+            .iter()
+            .map(|edge| (&*edge.to, edge.calls))
+            .collect();
+        let kept = GENERATION * 3 / 2;
+        assert_eq!(calls, [("cart", kept * 9 / 10), ("mail", kept / 10)]);
+        let cart = picture
+            .operations
+            .iter()
+            .find(|row| &*row.service == "cart");
+        assert_eq!(cart.map(|row| row.calls), Some(kept * 9 / 10));
     }
 
     #[test]

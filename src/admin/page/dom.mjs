@@ -40,6 +40,3 @@ export function hue(service) {
   learnServices([service]);
   return (55 + ((hues.get(service) * 137.508) % 310)).toFixed(1);
 }
-
-// The colour of a service where no style sheet can compute it from the hue.
-export const paint = (service) => `oklch(var(--service-l) var(--service-c) ${hue(service)})`;

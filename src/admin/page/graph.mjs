@@ -1,12 +1,17 @@
-// Who calls whom, on both sides in one drawing.
+// Who calls whom, on both sides in one drawing. Calls inside a service are not drawn.
 
-import { el, paint, svg } from './dom.mjs';
+import { el, hue, svg } from './dom.mjs';
 import { layered } from './layout.mjs';
 import { shares, totalVariation } from './measures.mjs';
 import { many, share } from './words.mjs';
 
 const SERVICES = 40;
 const TALL = 19;
+// A column needs so much room to be read; a letter is about so wide.
+const COLUMN = 118;
+const LETTER = 6.4;
+// An edge with a smaller share on both sides is drawn faint.
+const RARE = 0.002;
 const key = (edge) => `${edge.from}\u0000${edge.to}`;
 
 export class Graph {
@@ -14,28 +19,34 @@ export class Graph {
     this.body = section.querySelector('.body');
     this.figures = section.querySelector('.figures');
     this.strip = section.querySelector('.strip');
-    this.drawn = '';
+    this.lit = null;
     new ResizeObserver(() => this.#draw()).observe(this.body);
   }
 
   await(text) {
     this.edges = [];
-    this.drawn = '';
+    this.shape = null;
     this.figures.replaceChildren();
     this.strip.replaceChildren();
     this.body.replaceChildren(el('p', { class: 'awaited' }, text));
   }
 
   show(observed, synthetic) {
-    const [seen, made] = [shares(observed, key), shares(synthetic, key)];
+    const between = (edges) => edges.filter((edge) => edge.from !== edge.to);
+    const [seen, made] = [shares(between(observed), key), shares(between(synthetic), key)];
+    if (seen.size + made.size === 0) {
+      const names = [...new Set([...observed, ...synthetic].map((edge) => edge.from))];
+      return this.await(`No service calls another yet: every call stays inside ${names.join(', ')}.`);
+    }
     const apart = totalVariation(seen, made);
     this.figures.replaceChildren(
-      apart === null ? '' : el('span', { title: 'Total variation of the shares of calls: half the sum of their differences, 0 for the same graph, 100% for nothing in common' }, 'apart ', el('b', {}, share(apart))),
+      apart === null ? '' : el('span', { title: 'Total variation of the shares of calls between services: half the sum of their differences, 0 for the same graph, 100% for nothing in common' }, 'total variation ', el('b', {}, share(apart))),
     );
     this.edges = [...new Set([...seen.keys(), ...made.keys()])].map((id) => {
       const [from, to] = id.split('\u0000');
       return { from, to, observed: seen.get(id) ?? 0, synthetic: made.get(id) ?? 0, weight: (seen.get(id) ?? 0) + (made.get(id) ?? 0) };
     });
+    this.bothSides = seen.size > 0 && made.size > 0;
     this.#draw();
   }
 
@@ -43,24 +54,30 @@ export class Graph {
     const { width, height } = this.body.getBoundingClientRect();
     if (!this.edges?.length || width < 50 || height < 50) return;
     const { edges, left } = busiest(this.edges);
+    const lasting = skeleton(edges);
+    const [rows, columns] = [Math.floor(height / (TALL + 5)), Math.max(2, Math.floor(width / COLUMN))];
     // The figures move every second; the drawing should not, as long as the same services call.
-    const shape = edges.map(key).sort().join('\n');
+    const shape = [rows, columns, ...lasting.map(key).sort()].join('\n');
     if (shape !== this.shape) {
       this.shape = shape;
-      this.layout = layered(edges, Math.floor(height / (TALL + 5)));
+      this.layout = layered(lasting, rows, columns);
     }
-    const { layers, column, place, back } = this.layout;
+    const { layers, column, place } = this.layout;
     const pitch = width / layers.length;
-    const wide = Math.min(Math.max(pitch - (layers.length > 5 ? 22 : 34), 40), 128);
-    const gap = layers.length > 1 ? (width - wide - 4) / (layers.length - 1) : 0;
+    const widest = Math.max(...[...column.keys()].map((name) => name.length)) * LETTER + 22;
+    const wide = Math.min(Math.max(pitch - 30, 40), widest, 190);
+    const gap = layers.length > 1 ? (width - wide - 16) / (layers.length - 1) : 0;
+    const [top, bottom] = [Math.min(...place.values()), Math.max(...place.values())];
+    const room = height - TALL - 20;
     const spot = (name) => ({
-      x: layers.length > 1 ? 2 + column.get(name) * gap : (width - wide) / 2,
-      y: place.get(name) * (height - TALL - 14) + TALL / 2 + 9,
+      x: layers.length > 1 ? 8 + column.get(name) * gap : (width - wide) / 2,
+      y: 10 + TALL / 2 + (bottom > top ? ((place.get(name) - top) / (bottom - top)) * room : room / 2),
+      column: column.get(name),
+      wide: Math.min(wide, name.length * LETTER + 24),
     });
     const most = Math.max(...edges.map((edge) => Math.max(edge.observed, edge.synthetic)));
-    const backward = new Set([...back].map(key));
-    const lines = edges.map((edge) => this.#edge(edge, spot, wide, most, backward.has(key(edge))));
-    const nodes = [...column.keys()].map((name) => this.#node(name, spot(name), wide, edges));
+    const lines = [...edges].sort((a, b) => a.weight - b.weight).map((edge) => this.#edge(edge, spot, most));
+    const nodes = [...column.keys()].map((name) => this.#node(name, spot(name), edges));
     const drawing = svg('svg', { width, height, viewBox: `0 0 ${width} ${height}`, role: 'group', 'aria-label': 'Service graph' }, lines, nodes);
     const focused = this.body.contains(document.activeElement) ? document.activeElement.dataset.name : undefined;
     this.body.replaceChildren(drawing);
@@ -69,50 +86,46 @@ export class Graph {
     else this.#rest(left);
   }
 
-  #edge(edge, spot, wide, most, backward) {
+  #edge(edge, spot, most) {
     const [a, b] = [spot(edge.from), spot(edge.to)];
-    const thick = (part) => (part > 0 ? 0.8 + 5.2 * Math.sqrt(part / most) : 0);
+    const thick = (part) => (part > 0 ? 0.8 + 4.2 * Math.sqrt(part / most) : 0);
     const [seen, made] = [thick(edge.observed), thick(edge.synthetic)];
     const path = (shift) => {
-      if (edge.from === edge.to) {
-        const [x, y] = [a.x + wide - 16, a.y - TALL / 2];
-        const r = 5 + shift / 2;
-        return `M${x - r},${y} C${x - r},${y - 2.2 * r} ${x + r},${y - 2.2 * r} ${x + r},${y}`;
+      if (a.column === b.column) {
+        const bulge = Math.max(a.x + a.wide, b.x + b.wide) + Math.min(14 + Math.abs(b.y - a.y) * 0.18, 40) + shift;
+        return `M${a.x + a.wide},${a.y + shift} C${bulge},${a.y} ${bulge},${b.y} ${b.x + b.wide},${b.y + shift}`;
       }
-      if (backward) {
-        const [x1, y1, x2, y2] = [a.x + wide / 2, a.y + TALL / 2, b.x + wide / 2, b.y + TALL / 2];
-        return `M${x1 + shift},${y1} C${x1 + shift},${y1 + 30 + shift} ${x2 + shift},${y2 + 30 + shift} ${x2 + shift},${y2}`;
-      }
-      const [x1, x2] = [a.x + wide, b.x];
-      const pull = Math.max(14, (x2 - x1) * 0.5);
+      const [x1, x2] = a.column < b.column ? [a.x + a.wide, b.x] : [a.x, b.x + b.wide];
+      const pull = (x2 - x1) * 0.5;
       return `M${x1},${a.y + shift} C${x1 + pull},${a.y + shift} ${x2 - pull},${b.y + shift} ${x2},${b.y + shift}`;
     };
-    const twin = edge.from === edge.to ? [0, 5] : [-(made + 0.6) / 2, (seen + 0.6) / 2];
     const text = told(edge);
+    const faint = this.bothSides && Math.max(edge.observed, edge.synthetic) < RARE;
+    const alone = this.bothSides && (seen === 0 || made === 0);
     return svg(
-      'g', { class: 'edge', 'data-from': edge.from, 'data-to': edge.to, onpointerenter: () => this.#light([edge], text), onpointerleave: () => this.#light(null) },
+      'g', { class: `edge${faint ? ' faint' : ''}${alone ? ' alone' : ''}`, 'data-from': edge.from, 'data-to': edge.to, onpointerenter: () => this.#light([edge], text), onpointerleave: () => this.#light(null) },
       svg('title', {}, text),
       svg('path', { d: path(0), class: 'touch' }),
-      seen > 0 && svg('path', { d: path(twin[0]), class: 'seen', 'stroke-width': seen.toFixed(2) }),
-      made > 0 && svg('path', { d: path(twin[1]), class: 'made', 'stroke-width': made.toFixed(2) }),
+      seen > 0 && svg('path', { d: path(alone ? 0 : -(made + 0.6) / 2), class: 'seen', 'stroke-width': seen.toFixed(2) }),
+      made > 0 && svg('path', { d: path(alone ? 0 : (seen + 0.6) / 2), class: 'made', 'stroke-width': made.toFixed(2) }),
     );
   }
 
-  #node(name, { x, y }, wide, edges) {
+  #node(name, { x, y, wide }, edges) {
     const touching = edges.filter((edge) => edge.from === name || edge.to === name);
     const sum = (side) => touching.filter((edge) => edge.to === name).reduce((all, edge) => all + edge[side], 0);
     const text = `${name}: gets ${share(sum('observed'))} of the observed calls, ${share(sum('synthetic'))} of the synthetic`;
     const light = () => this.#light(touching, text);
     const rest = () => this.#light(null);
-    const letters = Math.floor((wide - 16) / 5.9);
-    const label = name.length > letters ? `${name.slice(0, Math.max(1, letters - 1))}…` : name;
+    const letters = Math.floor((wide - 19) / LETTER);
+    const label = name.length > letters + 1 ? `${name.slice(0, Math.max(1, letters))}…` : name;
     return svg(
       'g',
-      { class: 'node', tabindex: '0', role: 'img', 'aria-label': text, 'data-name': name, transform: `translate(${x.toFixed(1)},${(y - TALL / 2).toFixed(1)})`, onpointerenter: light, onpointerleave: rest, onfocus: light, onblur: rest },
+      { class: 'node', tabindex: '0', role: 'img', 'aria-label': text, 'data-name': name, transform: `translate(${x.toFixed(1)},${(y - TALL / 2).toFixed(1)})`, '--hue': hue(name), onpointerenter: light, onpointerleave: rest, onfocus: light, onblur: rest },
       svg('title', {}, name),
-      svg('rect', { width: wide, height: TALL, rx: 4 }),
-      svg('rect', { width: 5, height: TALL, rx: 2.5, class: 'tag', fill: paint(name) }),
-      svg('text', { x: 10, y: TALL / 2 + 3.8 }, label),
+      svg('rect', { width: wide.toFixed(1), height: TALL, rx: 4 }),
+      svg('rect', { x: 5.5, y: 5.5, width: 8, height: 8, rx: 2, class: 'tag' }),
+      svg('text', { x: 18, y: TALL / 2 + 3.8 }, label),
     );
   }
 
@@ -120,27 +133,34 @@ export class Graph {
     this.lit = edges;
     const lit = new Set(edges?.map(key));
     for (const edge of this.body.querySelectorAll('.edge')) {
-      edge.classList.toggle('dim', edges !== null && !lit.has(key({ from: edge.dataset.from, to: edge.dataset.to })));
+      const on = lit.has(key({ from: edge.dataset.from, to: edge.dataset.to }));
+      edge.classList.toggle('dim', edges !== null && !on);
+      edge.classList.toggle('lit', edges !== null && on);
     }
     if (edges === null) this.#rest(busiest(this.edges).left);
     else if (text) this.strip.replaceChildren(text);
   }
 
+  // What the strip says while nothing is pointed at.
   #rest(left) {
-    const lost = this.edges.filter((edge) => edge.observed >= 0.001 && edge.synthetic === 0);
-    const invented = this.edges.filter((edge) => edge.synthetic >= 0.001 && edge.observed === 0);
     const parts = [el('span', { class: 'key seen' }), 'observed ', el('span', { class: 'key made' }), 'synthetic'];
-    const only = [];
-    if (lost.length > 0) only.push(`${many(lost.length, 'edge')} only observed`);
-    if (invented.length > 0) only.push(`${many(invented.length, 'edge')} only synthetic`);
-    if (left > 0) only.push(`${many(left, 'service')} not drawn`);
+    const more = [];
     const drift = [...this.edges].sort((a, b) => Math.abs(b.observed - b.synthetic) - Math.abs(a.observed - a.synthetic))[0];
-    if (drift && only.length === 0 && drift.observed + drift.synthetic > 0) only.push(`furthest apart: ${told(drift)}`);
-    this.strip.replaceChildren(...parts, el('span', { class: 'quiet' }, only.length ? ` · ${only.join(' · ')}` : ''));
+    if (this.bothSides && drift) more.push(`furthest apart: ${told(drift)}`);
+    if (left > 0) more.push(`${many(left, 'service')} not drawn`);
+    this.strip.replaceChildren(...parts, el('span', { class: 'quiet' }, more.length ? ` · ${more.join(' · ')}` : ''));
   }
 }
 
 const told = (edge) => `${edge.from} → ${edge.to} ${share(edge.observed)} | ${share(edge.synthetic)}`;
+
+// The edges that the layout goes by: those observed, and of the others what ties on services that
+// were not. A rare slip of the sampler shall not turn the whole drawing.
+function skeleton(edges) {
+  const observed = edges.filter((edge) => edge.observed > 0);
+  const known = new Set(observed.flatMap((edge) => [edge.from, edge.to]));
+  return [...observed, ...edges.filter((edge) => edge.observed === 0 && !(known.has(edge.from) && known.has(edge.to)))];
+}
 
 // The edges between the services that are called and call most; how many services are left out.
 function busiest(edges) {

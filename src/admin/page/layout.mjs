@@ -1,13 +1,13 @@
 // Where things go. Pure functions.
 
-// Round values from 0 to at most `most`, about `wanted` of them.
-export function ticks(most, wanted = 4) {
-  if (!(most > 0)) return [0];
-  const rough = most / wanted;
+// Round values from `least` to `most`, about `wanted` of them.
+export function ticks(most, wanted = 4, least = 0) {
+  if (!(most > least)) return [least];
+  const rough = (most - least) / wanted;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999) * power;
   const found = [];
-  for (let at = 0; at * step <= most * 1.0001; at += 1) found.push(at * step);
+  for (let at = Math.ceil(least / step - 1e-4); at * step <= most * 1.0001; at += 1) found.push(at * step || 0);
   return found;
 }
 
@@ -21,18 +21,41 @@ export function extent(spans) {
   return { from, to };
 }
 
-// A layered drawing of a call graph, left to right. `edges`: [{from, to, weight}]. Gives the
-// column of each name and its place in it, from 0 to 1, the columns, and the edges that run back.
-export function layered(edges, capacity = 14) {
+// A layered drawing of a call graph, left to right. `edges`: [{from, to, weight}]; `capacity`: how
+// many names fit into a column; `most`: how many columns fit. Gives the column of each name, its
+// place in it, from 0 to 1, and the columns.
+export function layered(edges, capacity = 14, most = Infinity) {
   const names = [...new Set(edges.flatMap((edge) => [edge.from, edge.to]))].sort();
   const proper = edges.filter((edge) => edge.from !== edge.to);
   const back = backEdges(names, proper);
   const forward = proper.filter((edge) => !back.has(edge));
-  const column = columns(names, forward);
+  const column = squeeze(columns(names, forward), most);
   const layers = [];
   for (const name of names) (layers[column.get(name)] ??= []).push(name);
   order(layers, forward, column);
-  return { column, place: places(layers, forward, capacity), layers, back };
+  return { column, place: places(layers, forward, capacity), layers };
+}
+
+// Neighbouring columns become one where there are more than `most`, so that the fullest stays as
+// short as it can; callers never come to stand right of those they call.
+function squeeze(column, most) {
+  const sizes = [];
+  for (const at of column.values()) sizes[at] = (sizes[at] ?? 0) + 1;
+  if (sizes.length <= most) return column;
+  let full = Math.max(...sizes);
+  while (cut(sizes, full).at(-1) >= most) full += 1;
+  const into = cut(sizes, full);
+  return new Map([...column].map(([name, at]) => [name, into[at]]));
+}
+
+// The new column of each column, when they are filled up to `full` one after the other.
+function cut(sizes, full) {
+  let [at, filled] = [0, 0];
+  return sizes.map((size) => {
+    if (filled > 0 && filled + size > full) [at, filled] = [at + 1, 0];
+    filled += size;
+    return at;
+  });
 }
 
 // Edges that would close a cycle, walking from those who call most and are called least.
@@ -149,4 +172,15 @@ export function thin(points, most) {
   if (points.length <= most) return points;
   const step = (points.length - 1) / (most - 1);
   return Array.from({ length: most }, (_, at) => points[Math.round(at * step)]);
+}
+
+// The same rows, the values of one column being means that follow it slowly.
+export function smooth(rows, column) {
+  let mean = null;
+  return rows.map((row) => {
+    const value = row[column];
+    if (typeof value !== 'number' || !Number.isFinite(value)) return row;
+    mean = mean === null ? value : mean + (value - mean) * 0.12;
+    return row.with(column, mean);
+  });
 }

@@ -1,13 +1,14 @@
 // How learning goes: the curve, the terms of the loss, and what was seen.
 
 import { el, svg } from './dom.mjs';
-import { thin, ticks } from './layout.mjs';
-import { compact, count, isNumber } from './words.mjs';
+import { smooth, thin, ticks } from './layout.mjs';
+import { compact, count, isNumber, many } from './words.mjs';
 
 const POINTS = 400;
 
 const LINES = [
-  { at: 1, name: 'training loss', class: 'loss' },
+  // Of one step each, so it is smoothed to be read.
+  { at: 1, name: 'training', class: 'loss' },
   { at: 3, name: 'grammar', class: 'grammar' },
   { at: 2, name: 'VAE', class: 'vae' },
 ];
@@ -49,8 +50,7 @@ export class Learner {
     const { learner } = pulse;
     this.figures.replaceChildren(
       el('span', {}, el('b', {}, compact(learner.steps)), ' steps '),
-      el('span', {}, el('b', {}, compact(learner.snapshots)), learner.snapshots === 1 ? ' snapshot ' : ' snapshots '),
-      el('span', { title: 'CPU seconds spent learning' }, el('b', {}, compact(learner.cpu_seconds)), ' CPU s'),
+      el('span', { title: 'Published, to be drawn from' }, el('b', {}, compact(learner.snapshots)), learner.snapshots === 1 ? ' snapshot' : ' snapshots'),
     );
     this.facts.replaceChildren(terms(learner.loss, learner.steps), tally(pulse));
   }
@@ -58,21 +58,22 @@ export class Learner {
   #draw() {
     const { width, height } = this.chart.getBoundingClientRect();
     if (!this.curve || width < 80 || height < 60) return;
-    this.points = thin(this.curve, POINTS).filter((point) => point.slice(1).some(isNumber));
+    this.points = thin(smooth(this.curve, 1), POINTS).filter((point) => point.slice(1).some(isNumber));
     if (this.points.length === 0) {
       this.chart.replaceChildren(el('p', { class: 'awaited' }, 'No scoring yet. The curve begins when traces held out from training are scored for the first time.'));
       return;
     }
-    const edge = { left: 38, right: 78, top: 8, bottom: 18 };
+    const edge = { left: 34, right: 88, top: 20, bottom: 18 };
     const [wide, tall] = [width - edge.left - edge.right, height - edge.top - edge.bottom];
     const steps = Math.max(this.points.at(-1)[0], 1);
-    const values = this.points.flatMap((point) => point.slice(1).filter(isNumber));
-    const [low, high, log] = range(values);
+    const [low, high, log] = range(this.points.flatMap((point) => point.slice(1).filter(isNumber)));
     const bent = (value) => (log ? Math.log(value) : value);
     this.x = (step) => edge.left + (wide * step) / steps;
-    this.y = (value) => edge.top + tall * (1 - (bent(value) - bent(low)) / Math.max(bent(high) - bent(low), 1e-9));
-    const levels = (log ? powers(low, high) : ticks(high - Math.min(low, 0), 4)).filter((level) => level >= low && level <= high);
+    const free = (value) => edge.top + tall * (1 - (bent(value) - bent(low)) / Math.max(bent(high) - bent(low), 1e-9));
+    this.y = (value) => Math.max(free(value), edge.top);
+    const levels = (log ? powers(low, high) : ticks(high, 4, low)).filter((level) => level >= low && level <= high);
     const grid = levels.map((level) => svg('g', { class: 'grid' }, svg('line', { x1: edge.left, x2: edge.left + wide, y1: this.y(level), y2: this.y(level) }), svg('text', { x: edge.left - 5, y: this.y(level) + 3.5, class: 'left' }, compact(level))));
+    grid.push(svg('text', { x: 8, y: 12, class: 'unit' }, 'nats a trace'));
     const below = ticks(steps, Math.max(2, Math.floor(wide / 70))).map((step) => svg('text', { x: this.x(step), y: height - 4, class: 'below' }, compact(step)));
     const lines = LINES.map((line) => {
       const known = this.points.filter((point) => isNumber(point[line.at]));
@@ -81,7 +82,7 @@ export class Learner {
     const drawn = lines.map((line) => svg('polyline', { class: line.class, points: line.known.map((point) => `${this.x(point[0]).toFixed(1)},${this.y(point[line.at]).toFixed(1)}`).join(' ') }));
     const dots = lines.map((line) => svg('circle', { class: line.class, cx: this.x(line.known.at(-1)[0]), cy: this.y(line.end), r: 2.5 }));
     const names = apart(lines.map((line) => ({ ...line, y: this.y(line.end) })), 12).map((line) => svg('text', { x: edge.left + wide + 7, y: line.y + 3.5, class: line.class }, `${line.name} ${line.end.toFixed(1)}`));
-    const took = this.takeover !== null && this.takeover > 0 && this.takeover <= steps && svg('g', { class: 'takeover' }, svg('line', { x1: this.x(this.takeover), x2: this.x(this.takeover), y1: edge.top, y2: edge.top + tall }), svg('text', { x: this.x(this.takeover) + (this.takeover > steps / 2 ? -4 : 4), y: edge.top + 9, class: this.takeover > steps / 2 ? 'left' : '' }, 'the VAE serves'));
+    const took = this.takeover !== null && this.takeover > 0 && this.takeover <= steps && svg('g', { class: 'takeover' }, svg('line', { x1: this.x(this.takeover), x2: this.x(this.takeover), y1: edge.top, y2: edge.top + tall }), svg('text', { x: this.x(this.takeover) + (this.takeover > steps / 2 ? -4 : 4), y: edge.top + tall - 4, class: this.takeover > steps / 2 ? 'left' : '' }, 'the VAE takes over'));
     this.hair = svg('g', { class: 'hair' });
     this.chart.setAttribute('aria-label', `Nats a trace over ${count(steps)} steps: ${lines.map((line) => `${line.name} ${line.end.toFixed(1)}`).join(', ')}`);
     this.chart.replaceChildren(svg('svg', { width, height, viewBox: `0 0 ${width} ${height}` }, grid, below, took || [], drawn, dots, names, this.hair));
@@ -110,9 +111,11 @@ export class Learner {
   }
 }
 
-// The values' range with a little air, and whether a logarithmic axis shows it better.
+// The values' range with a little air, and whether a logarithmic axis shows it better. Of a steep
+// beginning only the end is shown: it would press all that follows flat.
 function range(values) {
-  const [least, most] = [Math.min(...values), Math.max(...values)];
+  const sorted = [...values].sort((a, b) => a - b);
+  const [least, most] = [sorted[0], sorted[Math.floor((sorted.length - 1) * 0.97)]];
   if (least > 0 && most > 6 * least) return [least * 0.9, most * 1.1, true];
   const air = (most - least || Math.abs(most) || 1) * 0.08;
   return [least - air, most + air, false];
@@ -151,7 +154,11 @@ function tally(pulse) {
     ['dropped', learner.traces_dropped, 'Came while the learner was busy'],
     ['assembling', pulse.open_traces, 'Traces whose spans are still coming'],
     ['tokens', learner.tokens, 'Labels in the vocabulary'],
+    ['kept', learner.traces_kept, `Kept to be learnt from again, of ${many(learner.shapes_kept, 'distinct shape')}`],
+    ['shapes', learner.shapes_kept, 'Distinct labelled shapes among those kept'],
+    ['CPU s', learner.cpu_seconds, 'CPU seconds spent learning'],
   ];
+  if (learner.traces_unlearnable > 0) rows.push(['given up', learner.traces_unlearnable, 'Too large, their times past all codes, or waiting when there was no room']);
   if (learner.steps_undone > 0) rows.push(['undone', learner.steps_undone, 'Steps undone because something was not finite']);
   if (pulse.admitted < 1) rows.push(['admitted', null, 'Share of the observed traces that the tap takes at present', `${(pulse.admitted * 100).toFixed(0)}%`]);
   return el('dl', {}, rows.map(([name, value, title, text]) => el('div', { title }, el('dt', {}, name), el('dd', {}, text ?? compact(value)))));

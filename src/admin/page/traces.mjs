@@ -3,7 +3,7 @@
 import { el, hue, svg } from './dom.mjs';
 import { extent, ticks } from './layout.mjs';
 import { nearest, operationKey, prepare } from './measures.mjs';
-import { compact, count, duration, likeness, many, rate } from './words.mjs';
+import { compact, count, duration, likeness, many, mark, rate } from './words.mjs';
 
 const LISTED = 60;
 const KEPT = 300;
@@ -58,7 +58,7 @@ export class Side {
       this.kept.delete(number);
       spans -= trace.size;
     }
-    if (!this.held && !this.list.matches(':focus-visible')) this.drawList();
+    if (!this.#inUse()) this.drawList();
   }
 
   traces() {
@@ -74,7 +74,18 @@ export class Side {
     this.chosen = trace;
     this.partner = partner;
     this.among = among;
-    this.drawList();
+    // A list that somebody walks through stays as it is.
+    if (this.#inUse() && this.listed?.includes(trace)) this.#mark();
+    else this.drawList();
+  }
+
+  #inUse() {
+    return this.held || this.list.matches(':focus-visible');
+  }
+
+  #mark() {
+    for (const [at, item] of [...this.list.children].entries()) item.setAttribute('aria-selected', String(this.listed[at] === this.chosen));
+    this.list.setAttribute('aria-activedescendant', `${this.name}-${this.chosen.number}`);
   }
 
   // Says what is awaited where there is no trace yet.
@@ -84,9 +95,9 @@ export class Side {
   }
 
   drawList() {
-    const newest = this.traces().slice(-LISTED).reverse();
     const chosen = this.chosen;
-    if (chosen && !newest.includes(chosen)) newest.unshift(chosen);
+    const newest = this.traces().slice(-LISTED).reverse().filter((trace) => trace !== chosen);
+    if (chosen) newest.unshift(chosen);
     this.list.replaceChildren(...newest.map((trace) => el(
       'li',
       {
@@ -156,7 +167,7 @@ export class Side {
       rows[to].scrollIntoView({ block: 'nearest' });
     });
     const marks = ticks(width).filter((tick) => tick < width * 0.93);
-    const axis = el('div', { class: 'axis' }, el('div', { class: 'track' }, marks.map((tick) => el('span', { '--at': tick / width }, tick === 0 ? '0' : duration(tick)))));
+    const axis = el('div', { class: 'axis' }, el('div', { class: 'track' }, marks.map((tick) => el('span', { '--at': tick / width }, tick === 0 ? '0' : mark(tick)))));
     this.active = -1;
     this.pane.replaceChildren(axis, tree, strip);
     tree.style.setProperty('--tick', marks.length > 1 ? marks[1] / width : 1);

@@ -34,6 +34,9 @@ export function duration(ns) {
   return `${Math.floor(ns / 60e9)} min ${Math.round((ns % 60e9) / 1e9)} s`;
 }
 
+// A round duration on an axis: 50 ms, not 50.0 ms
+export const mark = (ns) => duration(ns).replace(/\.0+ |(\.\d*[1-9])0+ /, '$1 ');
+
 // Seconds since the start: 42 s, 3 min 20 s, 5 h 12 min, 3 d 4 h
 export function uptime(seconds) {
   const s = Math.floor(seconds);
@@ -54,22 +57,21 @@ export function share(x) {
 export const many = (n, noun) => `${count(n)} ${noun}${n === 1 ? '' : 's'}`;
 
 // Which sampler serves, and what it would take for that to change.
-export function learnerSentence(pulse) {
-  const { learner, serving_since: since } = pulse;
+export function learnerSentence({ observed, learner }) {
   const [vae, grammar] = [learner.held_out_vae, learner.held_out_grammar];
   const scored = isNumber(vae) && isNumber(grammar);
-  const from = since.steps > 0 ? ` since step ${count(since.steps)}, ${many(since.traces, 'trace')} in` : '';
   if (learner.serving === 'vae') {
-    const lead = scored && vae < grammar ? `: ${(grammar - vae).toFixed(1)} nats a held-out trace fewer than the table grammar` : '';
-    return `The VAE serves${from}${lead}.`;
+    if (!scored) return 'The VAE serves.';
+    if (vae > grammar) return 'The VAE serves, though the last scoring put the table grammar ahead.';
+    return `The VAE serves: ${(grammar - vae).toFixed(1)} nats a held-out trace better than the table grammar.`;
   }
   if (learner.serving === 'grammar') {
     if (!scored) return 'The table grammar serves; the VAE has not been scored on held-out traces yet.';
     const lack = vae - grammar;
-    if (lack > 0) return `The table grammar serves; the VAE needs ${lack.toFixed(1)} nats a held-out trace fewer to take over.`;
-    return 'The table grammar serves; the VAE already needs fewer nats and waits for its next publication.';
+    if (lack > 0) return `The table grammar serves; the VAE lacks ${lack.toFixed(1)} nats a held-out trace to take over.`;
+    return 'The table grammar serves; the VAE has overtaken it and waits to be published.';
   }
-  if (pulse.observed.traces === 0) return 'Nothing is emitted yet: no whole trace has come in.';
+  if (observed.traces === 0) return 'Nothing is emitted yet: no whole trace has come in.';
   const waiting = learner.traces_waiting > 0 ? `; ${many(learner.traces_waiting, 'trace')} wait for their labels to be seen often enough` : '';
   return `Nothing is emitted yet: ${many(learner.traces_seen, 'trace')} seen, too few to learn from${waiting}.`;
 }

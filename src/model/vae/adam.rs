@@ -71,7 +71,8 @@ pub(super) fn descend(
         let rate = height
             * match param.spec.part {
                 Part::Structure => settings.structure_rate,
-                Part::Timing | Part::Encoder => settings.timing_rate,
+                Part::Timing => settings.timing_rate,
+                Part::Encoder => settings.encoder_rate,
             };
         let decay = match param.spec.shape.len() {
             1 => 0.0,

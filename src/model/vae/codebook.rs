@@ -35,24 +35,13 @@ pub(super) struct Codebook {
     begun: bool,
 }
 
-/// What was chosen for each of many traces.
+/// What was chosen for each of some graphs.
 pub(super) struct Chosen {
-    /// The code of each trace.
+    /// The code of each graph.
     pub(super) code: Vec<u32>,
-    /// KL(q(z_G|G) || p) of each trace.
+    /// KL(q(z_G|G) || p) of each graph.
     pub(super) kl: Vec<f64>,
     distance: Vec<f32>,
-}
-
-impl Chosen {
-    /// Of a model without z_G.
-    pub(super) fn none(traces: usize) -> Self {
-        Self {
-            code: vec![0; traces],
-            kl: vec![0.0; traces],
-            distance: Vec::new(),
-        }
-    }
 }
 
 impl Codebook {
@@ -130,27 +119,29 @@ impl Codebook {
         chosen
     }
 
-    /// Moves the codes towards what was given them, and the prior towards their use. The trace
-    /// that is worst off gets a code that has fallen out of use.
-    pub(super) fn follow(&mut self, encoded: &[f32], chosen: &Chosen) {
-        let traces = chosen.code.len().max(1) as f32;
+    /// Moves the codes towards what was given them, and the prior towards their use. `traces` is
+    /// how many traces have each graph. The graph that is worst off gets a code that has fallen
+    /// out of use.
+    pub(super) fn follow(&mut self, encoded: &[f32], chosen: &Chosen, traces: &[usize]) {
+        let all = traces.iter().sum::<usize>().max(1) as f32;
         let width = self.width;
         for number in self.counts.iter_mut().chain(&mut self.sums) {
             *number *= KEEP;
         }
-        let part = (1.0 - KEEP) / traces;
-        for (&code, trace) in chosen.code.iter().zip(encoded.chunks_exact(width)) {
-            let code = code as usize;
+        let mut mean = 0.0;
+        for (at, graph) in encoded.chunks_exact(width).enumerate() {
+            let code = chosen.code[at] as usize;
+            let share = traces[at] as f32 / all;
+            let part = (1.0 - KEEP) * share;
+            mean += share * chosen.distance[at];
             self.counts[code] += part;
-            for (sum, number) in self.sums[code * width..].iter_mut().zip(trace) {
+            for (sum, number) in self.sums[code * width..].iter_mut().zip(graph) {
                 *sum += part * number;
             }
         }
-        let mean = chosen.distance.iter().sum::<f32>() / traces;
-        self.spread = if self.spread == 0.0 {
-            mean
-        } else {
-            KEEP * self.spread + (1.0 - KEEP) * mean
+        self.spread = match self.spread {
+            0.0 => mean,
+            spread => KEEP * spread + (1.0 - KEEP) * mean,
         };
         for (at, &count) in self.counts.iter().enumerate() {
             if count > UNUSED {

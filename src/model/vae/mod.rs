@@ -17,20 +17,20 @@ mod gru;
 mod lesson;
 mod nll;
 mod params;
+mod posterior;
 mod settings;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod weights;
 
-use std::collections::BTreeMap;
-
 use candle_core::{Device, Tensor};
 
 use crate::model::{Example, Nats};
-use batch::{Graphs, Structures, Times};
-use codebook::{Chosen, Codebook};
+use batch::{Structures, Times};
+use codebook::Codebook;
 use params::{Net, Param, specs, take};
+use posterior::{Seen, codes, merge, straight_through};
 
 pub use lesson::{Lesson, Terms};
 pub use params::Tensors;
@@ -40,9 +40,6 @@ pub use weights::Weights;
 
 /// Traces scored at a time.
 const SCORED: usize = 64;
-
-/// Weight of the distance between what the encoder says and its code.
-const COMMITMENT: f64 = 0.25;
 
 /// Why a VAE can't do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -181,23 +178,24 @@ impl Vae {
         self.check(lessons)?;
         self.check_structures(structures)?;
         let settings = &self.settings;
-        let net = Net::trained(&self.params)?;
         let timed = lessons.iter().map(|lesson| &lesson.example);
         let examples: Vec<&Example> = structures.iter().copied().chain(timed).collect();
         let mut codebook = self.codebook.clone();
-        let encoded = encoded(&net, settings, &examples)?;
-        codebook.begin(&encoded, rng);
-        let chosen = choose(&codebook, settings, &encoded, examples.len());
+        let seen = Seen::new(&self.params, settings, &examples)?;
+        codebook.begin(seen.encoded(), rng);
+        let coded = seen.choose(&codebook, settings, examples.len());
 
-        let groups = merge(&examples, &chosen.code);
+        let net = Net::trained(&self.params)?;
+        let groups = merge(&examples, &coded.code);
         let timed = structures.len()..examples.len();
         let told: Vec<usize> = groups
             .iter()
             .map(|group| group[0])
             .chain(timed.clone())
             .collect();
-        let (codes, commitment) =
-            self.straight_through(&net, &codebook, &chosen, &told, &examples)?;
+        let codes = codes(&codebook, settings, &coded, &told)?;
+        let told: Vec<&Example> = told.iter().map(|&at| examples[at]).collect();
+        let (codes, commitment) = straight_through(&net, settings, codes, &told)?;
 
         let first: Vec<&Example> = groups.iter().map(|group| examples[group[0]]).collect();
         let structures = Structures::new(&first, settings);
@@ -230,7 +228,7 @@ impl Vae {
             total: 0.0,
             node: number(&node)?,
             edge: number(&edge)? + beyond,
-            kl_graph: chosen.kl.iter().sum::<f64>() / examples.len() as f64,
+            kl_graph: coded.kl.iter().sum::<f64>() / examples.len() as f64,
             kl_node: number(&times)?,
         };
         terms.total = terms.node
@@ -242,10 +240,8 @@ impl Vae {
             return Err(StepError::NotFinite);
         };
         adam::descend(&mut self.params, &gradients, settings, self.steps);
-        if settings.codes > 0 {
-            codebook.follow(&encoded, &chosen);
-            self.codebook = codebook;
-        }
+        seen.teach(&mut codebook, &coded);
+        self.codebook = codebook;
         self.steps = self.steps.saturating_add(1);
         Ok(terms)
     }
@@ -259,16 +255,16 @@ impl Vae {
             self.check(lessons)?;
             let settings = &self.settings;
             let examples: Vec<&Example> = lessons.iter().map(|lesson| &lesson.example).collect();
-            let encoded = encoded(&net, settings, &examples)?;
-            let chosen = choose(&self.codebook, settings, &encoded, examples.len());
+            let seen = Seen::new(&self.params, settings, &examples)?;
+            let coded = seen.choose(&self.codebook, settings, examples.len());
             let mut nats = vec![Nats::default(); lessons.len()];
 
-            let groups = merge(&examples, &chosen.code);
+            let groups = merge(&examples, &coded.code);
             let first: Vec<usize> = groups.iter().map(|group| group[0]).collect();
-            let codes = self.codes_of(&chosen, &first)?;
+            let chosen = codes(&self.codebook, settings, &coded, &first)?;
             let first: Vec<&Example> = first.iter().map(|&at| examples[at]).collect();
             let structures = Structures::new(&first, settings);
-            let told = decoder::structure(&net, &codes, &structures)?;
+            let told = decoder::structure(&net, &chosen, &structures)?;
             let told = (told.node + told.edge)?.to_vec1::<f32>()?;
             for ((&of, told), beyond) in
                 structures.sequence.iter().zip(told).zip(&structures.beyond)
@@ -277,14 +273,14 @@ impl Vae {
                     nats[at].structure += f64::from(told) + beyond;
                 }
             }
-            for (nats, kl) in nats.iter_mut().zip(&chosen.kl) {
+            for (nats, kl) in nats.iter_mut().zip(&coded.kl) {
                 nats.structure += kl;
             }
 
             let every: Vec<usize> = (0..lessons.len()).collect();
-            let codes = self.codes_of(&chosen, &every)?;
+            let chosen = codes(&self.codebook, settings, &coded, &every)?;
             let times = Times::new(lessons, settings);
-            let told = decoder::timing(&net, settings, &codes, &times)?.to_vec1::<f32>()?;
+            let told = decoder::timing(&net, settings, &chosen, &times)?.to_vec1::<f32>()?;
             for (&of, told) in times.sequence.iter().zip(told) {
                 nats[of as usize].timing += f64::from(told);
             }
@@ -297,12 +293,12 @@ impl Vae {
     /// has no z_G.
     pub fn codes(&self, lessons: &[&Lesson]) -> Result<Vec<u32>, VaeError> {
         let mut codes = Vec::with_capacity(lessons.len());
-        let net = Net::averaged(&self.params)?;
         for lessons in lessons.chunks(SCORED) {
             self.check(lessons)?;
             let examples: Vec<&Example> = lessons.iter().map(|lesson| &lesson.example).collect();
-            let encoded = encoded(&net, &self.settings, &examples)?;
-            codes.extend(choose(&self.codebook, &self.settings, &encoded, examples.len()).code);
+            let seen = Seen::new(&self.params, &self.settings, &examples)?;
+            let coded = seen.choose(&self.codebook, &self.settings, examples.len());
+            codes.extend(coded.code);
         }
         Ok(codes)
     }
@@ -371,32 +367,6 @@ impl Vae {
         )
     }
 
-    /// Codes that pass their gradient on to the encoder, and the cost of being far from them.
-    /// Shape: [told, code_size].
-    fn straight_through(
-        &self,
-        net: &Net,
-        codebook: &Codebook,
-        chosen: &Chosen,
-        told: &[usize],
-        examples: &[&Example],
-    ) -> Result<(Tensor, Tensor), VaeError> {
-        let codes = codes(codebook, &self.settings, chosen, told)?;
-        if self.settings.codes == 0 {
-            let none = Tensor::new(0.0_f32, &Device::Cpu)?;
-            return Ok((codes, none));
-        }
-        let examples: Vec<&Example> = told.iter().map(|&at| examples[at]).collect();
-        let encoded = encoder::encode(net, &Graphs::new(&examples, &self.settings))?;
-        let distance = (&encoded - &codes)?;
-        let commitment = (distance.sqr()?.mean_all()? * COMMITMENT)?;
-        Ok(((&encoded - distance.detach())?, commitment))
-    }
-
-    fn codes_of(&self, chosen: &Chosen, told: &[usize]) -> Result<Tensor, VaeError> {
-        codes(&self.codebook, &self.settings, chosen, told)
-    }
-
     fn check_structures(&self, examples: &[&Example]) -> Result<(), VaeError> {
         let unknown = |token: &u32| *token as usize >= self.tokens;
         for example in examples {
@@ -434,66 +404,4 @@ impl Vae {
             .next()
             .unwrap_or(Ok(()))
     }
-}
-
-/// What the encoder says of each trace. Shape: [traces * code_size]; empty without z_G.
-fn encoded(net: &Net, settings: &VaeSettings, examples: &[&Example]) -> Result<Vec<f32>, VaeError> {
-    if settings.codes == 0 {
-        return Ok(Vec::new());
-    }
-    let encoded = encoder::encode(net, &Graphs::new(examples, settings))?;
-    Ok(encoded.flatten_all()?.to_vec1::<f32>()?)
-}
-
-fn choose(book: &Codebook, settings: &VaeSettings, encoded: &[f32], traces: usize) -> Chosen {
-    match settings.codes {
-        0 => Chosen::none(traces),
-        _ => book.choose(encoded, settings.beta_graph),
-    }
-}
-
-/// The codes of these traces. Shape: [told, code_size].
-fn codes(
-    book: &Codebook,
-    settings: &VaeSettings,
-    chosen: &Chosen,
-    told: &[usize],
-) -> Result<Tensor, VaeError> {
-    let width = settings.code_size;
-    let numbers: Vec<f32> = match settings.codes {
-        0 => vec![0.0; told.len() * width],
-        _ => told
-            .iter()
-            .flat_map(|&at| book.code(chosen.code[at]))
-            .copied()
-            .collect(),
-    };
-    Ok(Tensor::from_vec(
-        numbers,
-        (told.len(), width),
-        &Device::Cpu,
-    )?)
-}
-
-/// Traces of equal structure and code, each in one group, in the order of their first.
-fn merge(examples: &[&Example], codes: &[u32]) -> Vec<Vec<usize>> {
-    let mut known = BTreeMap::new();
-    let mut groups: Vec<Vec<usize>> = Vec::new();
-    for (at, (example, code)) in examples.iter().zip(codes).enumerate() {
-        let Example {
-            tokens,
-            arity,
-            status,
-            links,
-            ..
-        } = example;
-        let group = *known
-            .entry((tokens, arity, status, links, code))
-            .or_insert(groups.len());
-        match groups.get_mut(group) {
-            Some(group) => group.push(at),
-            None => groups.push(vec![at]),
-        }
-    }
-    groups
 }

@@ -531,7 +531,9 @@ impl Net {
     }
 
     /// Averaged values.
-    pub(super) fn averaged(params: &[Param]) -> Result<Self, VaeError> {
+    pub(super) fn averaged<'a>(
+        params: impl IntoIterator<Item = &'a Param>,
+    ) -> Result<Self, VaeError> {
         let mut tensors = BTreeMap::new();
         for Param { spec, average, .. } in params {
             let shape = spec.shape.as_slice();

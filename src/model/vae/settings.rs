@@ -29,8 +29,10 @@ pub struct VaeSettings {
     pub code_size: usize,
     /// Learning rate of the structure network.
     pub structure_rate: f32,
-    /// Learning rate of the timing network and the encoder.
+    /// Learning rate of the timing network.
     pub timing_rate: f32,
+    /// Learning rate of the encoder: low, so that codes keep their meaning.
+    pub encoder_rate: f32,
     /// AdamW's decay of weights, per step and unit of rate.
     pub weight_decay: f32,
     /// Gradients of each network longer than this are shortened to it.
@@ -75,13 +77,14 @@ impl Default for VaeSettings {
             code_size: 16,
             structure_rate: 6e-3,
             timing_rate: 3e-3,
+            encoder_rate: 1e-4,
             weight_decay: 0.01,
             clip: 1.0,
             warmup: 50,
             half_life: 4_000,
             average: 0.99,
             lambda_edge: 1.0,
-            beta_graph: 2.0,
+            beta_graph: 4.0,
             beta_node: 1.0,
             arities: 64,
             features: 28,
