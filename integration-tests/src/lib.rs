@@ -12,6 +12,7 @@ pub mod sdk;
 pub mod shop;
 pub mod sink;
 pub mod traffic;
+pub mod valid;
 
 pub use document::{Document, Shape};
 pub use process::{Running, free_port};
