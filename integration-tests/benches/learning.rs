@@ -17,12 +17,15 @@ use std::time::Duration;
 use doppelspan::assembler::{Assembler, AssemblerSettings, Tap, TapSettings};
 use doppelspan::chance::{Rng, stream};
 use doppelspan::cli::alone;
+use doppelspan::eval::{fidelity, validity};
 use doppelspan::features::timing::{BINS, Coder, END_MODES, START_MODES};
 use doppelspan::features::{Interner, Token, Vocabulary, context, encode, lesson};
+use doppelspan::learner::{Generator, Published};
 use doppelspan::model::vae::one_core;
 use doppelspan::model::{Example, Grammar, GrammarSizes, Lesson, Vae, VaeSettings};
 use doppelspan::otlp::view::{Limits, walk};
 use doppelspan::receiver::otlpjsonfile;
+use doppelspan::synthesizer::Sampler;
 use doppelspan::trace::Trace;
 
 /// CPU seconds of this thread so far.
@@ -69,6 +72,8 @@ struct Corpus {
     services: Vec<u32>,
     training: Vec<Lesson>,
     held_out: Vec<Lesson>,
+    /// The held-out traces themselves.
+    observed: Vec<Trace>,
 }
 
 fn corpus(path: &Path) -> Corpus {
@@ -92,14 +97,17 @@ fn corpus(path: &Path) -> Corpus {
     let coder = Coder::fit(training.map(|(_, trace, tokens)| (trace, tokens.as_slice())));
     let services = vocabulary.services();
     let mut memory = context::Memory::default();
-    let (mut training, mut held_out) = (Vec::new(), Vec::new());
+    let (mut training, mut held_out, mut observed) = (Vec::new(), Vec::new(), Vec::new());
     for (at, trace, tokens) in &known {
         let Ok(example) = encode(trace, tokens, &coder) else {
             continue;
         };
         let lesson = lesson(example, &coder, &services, &mut memory);
         match is_held_out(*at) {
-            true => held_out.push(lesson),
+            true => {
+                held_out.push(lesson);
+                observed.push(trace.clone());
+            }
             false => training.push(lesson),
         }
     }
@@ -109,6 +117,7 @@ fn corpus(path: &Path) -> Corpus {
         services,
         training,
         held_out,
+        observed,
     }
 }
 
@@ -192,7 +201,7 @@ fn main() {
     let mut vae = Vae::new(settings, corpus.vocabulary.len() as u32, &mut rng).expect("a model");
     println!("VAE of {} numbers", vae.size());
     let held_out: Vec<&Lesson> = corpus.held_out.iter().collect();
-    let (mut spent, mut next) = (0.0, every / 4.0);
+    let (mut spent, mut next, mut before) = (0.0, every / 4.0, 0.0);
     let mut sums = [0.0; 5];
     let mut steps = 0;
     let mut order: Vec<usize> = Vec::new();
@@ -225,7 +234,7 @@ fn main() {
             println!(
                 "{spent:6.1} CPU s, {:5} steps ({:.1} ms): held-out {structure:.3} + {timing:.2} = {total:.2} | loss {:.2}: node {:.3} edge {:.3} KL_G {:.3} KL_v {:.2} | {} codes, scored in {scored:.1} s",
                 vae.steps(),
-                spent * 1e3 / f64::from(vae.steps()),
+                (spent - before) * 1e3 / f64::from(steps),
                 loss[0],
                 loss[1],
                 loss[2],
@@ -233,9 +242,41 @@ fn main() {
                 loss[4],
                 vae.shares().iter().filter(|&&share| share > 0.002).count(),
             );
-            (sums, steps) = ([0.0; 5], 0);
+            (sums, steps, before) = ([0.0; 5], 0, spent);
         }
     }
+    draw_and_compare(&corpus, &vae, &mut rng);
+}
+
+/// Draws as many traces as were held out, and says how fast and how alike they are.
+fn draw_and_compare(corpus: &Corpus, vae: &Vae, rng: &mut Rng) {
+    let published = Published {
+        number: 1,
+        words: corpus.vocabulary.words().into(),
+        services: corpus.services.clone().into(),
+        coder: corpus.coder.clone().into(),
+        generator: Generator::Vae(vae.weights().into()),
+    };
+    let began = cpu_seconds();
+    let mut sampler = Sampler::new(&published).expect("a sampler");
+    let compiled = cpu_seconds() - began;
+    let began = cpu_seconds();
+    let drawn = sampler.sample_many(rng, corpus.observed.len().max(2_000), None);
+    let spent = cpu_seconds() - began;
+    let spans: usize = drawn.iter().map(|sampled| sampled.spans.len()).sum();
+    println!(
+        "compiled in {:.1} ms; {:.0} traces/s, {:.0} spans/s drawn; valid {:.4}",
+        compiled * 1e3,
+        drawn.len() as f64 / spent,
+        spans as f64 / spent,
+        validity(&drawn, &corpus.vocabulary),
+    );
+    let synthetic = drawn
+        .iter()
+        .filter_map(|sampled| corpus.vocabulary.observed(sampled).ok());
+    let synthetic: Vec<Trace> = synthetic.collect();
+    let report = fidelity(&corpus.observed, &synthetic);
+    println!("against the held-out traces: {report:#?}");
 }
 
 /// The next of an endless shuffled deck.

@@ -72,7 +72,12 @@ pub fn is_synthetic(resource_spans: &ResourceSpans) -> bool {
 impl Sink {
     /// Starts a sink on a free port of the loopback address.
     pub async fn start() -> anyhow::Result<Self> {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0))).await
+    }
+
+    /// Starts a sink at an address of this machine.
+    pub async fn start_at(address: SocketAddr) -> anyhow::Result<Self> {
+        let listener = tokio::net::TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let (sender, spans) = watch::channel(0);
         let state = Arc::new(State {

@@ -71,7 +71,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         ))?;
     }
     ensure!(
-        learner.vocabulary().len() > 0,
+        !learner.vocabulary().is_empty(),
         "there is nothing to learn: no (service, operation, kind) stands in {} traces or more; \
          give more input, or lower --min-traces",
         arguments.min_traces

@@ -114,17 +114,17 @@ impl Emitter {
                 self.gauge.given_up(sampled.spans.len() as u64);
             }
             if ready.writer.spans() >= SPANS {
-                self.put_out(ready.writer.take(), stop);
+                self.put_out(&ready.writer.take(), stop);
             }
         }
         if ready.writer.spans() > 0 {
-            self.put_out(ready.writer.take(), stop);
+            self.put_out(&ready.writer.take(), stop);
         }
     }
 
-    fn put_out(&self, payload: Payload, stop: &CancellationToken) {
+    fn put_out(&self, payload: &Payload, stop: &CancellationToken) {
         loop {
-            match self.runtime.block_on(self.outlet.offer(&payload)) {
+            match self.runtime.block_on(self.outlet.offer(payload)) {
                 Ok(()) => return self.gauge.produced(payload.spans() as u64),
                 Err(Refusal::Full { retry_after, .. }) if !stop.is_cancelled() => {
                     std::thread::sleep(retry_after.min(NAP));

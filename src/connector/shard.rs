@@ -32,10 +32,6 @@ pub(super) struct Shard {
 
 impl Shard {
     /// Runs until told to stop; then takes what still waits, closes what is open, and ends.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the loop that owns the thread reads the clock and hands it to the core"
-    )]
     pub(super) fn run(mut self, stop: &CancellationToken) {
         let mut turned = Duration::ZERO;
         loop {

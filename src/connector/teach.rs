@@ -62,10 +62,6 @@ impl Teacher {
         self.tell();
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the loop that owns the thread reads the clock"
-    )]
     fn teach(&mut self) -> Result<(), Broken> {
         let Some(cpu) = self.cpu else {
             return self.stand_by();
@@ -134,8 +130,8 @@ impl Teacher {
     }
 
     fn publish(&mut self, published: Published) {
-        let before = self.published.swap(Some(Arc::new(published.clone())));
         let serving = published.serving();
+        let before = self.published.swap(Some(Arc::new(published)));
         if before.is_none_or(|before| before.serving() != serving) {
             let status = self.learner.status();
             tracing::info!(

@@ -47,3 +47,48 @@ pub fn end_fits(leaf: bool, has_next: bool) -> u16 {
     let bit = |mode: EndMode| u16::from(mode.fits(leaf, has_next)) << mode as u8;
     EndMode::ALL.into_iter().map(bit).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::features::context::FEATURES;
+    use crate::features::timing::{BINS, END_MODES, START_MODES};
+    use crate::model::{TimeCode, VaeSettings};
+
+    #[test]
+    fn a_lesson_has_the_sizes_that_the_model_expects_by_default() {
+        let expected = VaeSettings::default();
+        let sizes = (FEATURES, START_MODES, END_MODES, BINS);
+        let VaeSettings {
+            features,
+            start_modes,
+            end_modes,
+            bins,
+            ..
+        } = expected;
+        assert_eq!((features, start_modes, end_modes, bins), sizes);
+        let end = TimeCode {
+            mode: 1,
+            bin: 9,
+            within: 0.5,
+        };
+        let example = Example {
+            tokens: vec![0, 1],
+            arity: vec![1, 0],
+            status: vec![0; 2],
+            start: vec![TimeCode::default(); 2],
+            end: vec![end, TimeCode { mode: 0, ..end }],
+            links: Vec::new(),
+        };
+        let memory = &mut context::Memory::default();
+        let lesson = lesson(example, &Coder::default(), &[0, 0], memory);
+        assert_eq!(lesson.told.len(), 2 * FEATURES);
+        assert_eq!(
+            [lesson.start_shares.len(), lesson.end_shares.len()],
+            [2 * BINS; 2]
+        );
+        // A root with a child and no sibling; then a first child that is a leaf.
+        assert_eq!(lesson.start_fits, [0b101, 0b101]);
+        assert_eq!(lesson.end_fits, [0b1_1110, 0b1]);
+    }
+}

@@ -240,16 +240,17 @@ impl Learner {
         let examples = self
             .held_out
             .examples(&self.vocabulary, &self.coder, *SCORED.end());
+        let serves = self.status.serving == Serving::Vae;
         let Some((vae, grammar)) = self.nats(&examples)? else {
-            return Ok(self.publish_grammar());
+            // Too few to tell, as after a restart: what serves goes on serving.
+            return Ok(if serves { None } else { self.publish_grammar() });
         };
         self.status.held_out_grammar = Some(grammar);
         self.status.held_out_vae = vae;
         let Some(vae) = vae else {
-            return Ok(self.publish_grammar());
+            return Ok(if serves { None } else { self.publish_grammar() });
         };
         self.draw_curve(vae, grammar);
-        let serves = self.status.serving == Serving::Vae;
         let better = vae < grammar;
         let no_worse = self
             .served

@@ -195,7 +195,7 @@ fn a_damaged_checkpoint_is_a_sentence_that_names_the_file() {
     for cut in [0, 7, whole.len() / 2, whole.len() - 1] {
         check_damaged(&whole[..cut], "damaged");
     }
-    let mut flipped = whole.clone();
+    let mut flipped = whole;
     let middle = flipped.len() - 40;
     flipped[middle] ^= 0x55;
     check_damaged(&flipped, "damaged");

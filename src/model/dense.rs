@@ -84,7 +84,6 @@ fn block<S: Simd, const ROWS: usize>(
 
 /// A few rows and a few vectors of columns, held in registers.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "a kernel: all of it is inlined")]
 fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     out: &mut [f32],
@@ -128,7 +127,7 @@ pub fn exp(x: f32) -> f32 {
     let f = x - (rounded - ROUND);
     let scale = f32::from_bits((rounded.to_bits() << 23).wrapping_add(1_f32.to_bits()));
     let power = 1.0
-        + f * (0.693_147_2
+        + f * (std::f32::consts::LN_2
             + f * (0.240_226_5
                 + f * (0.055_504_11 + f * (0.009_618_13 + f * (0.001_333_56 + f * 0.000_154_03)))));
     scale * power

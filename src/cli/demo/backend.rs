@@ -13,21 +13,44 @@ use crate::otlp::view::{Limits, ResourceView, SpanView, ValueView, Visit, walk};
 use crate::pipeline::{Intake, QueueReceiver, QueueSender, QueueSettings, Sizer, queue};
 use crate::receiver::otlp::{GrpcConfig, OtlpConfig, OtlpReceiver, Protocols};
 
-/// What arrived so far.
+/// What arrived so far, told apart by the mark that resources of synthetic traces bear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Arrived {
+    pub(super) observed: Count,
+    pub(super) synthetic: Count,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Count {
     /// Traces, told by their roots.
     pub(super) traces: u64,
     pub(super) spans: u64,
-    /// Spans whose resource says that they are synthetic.
-    pub(super) marked: u64,
 }
 
 #[derive(Debug, Default)]
 struct Tally {
+    observed: Tallied,
+    synthetic: Tallied,
+}
+
+#[derive(Debug, Default)]
+struct Tallied {
     traces: AtomicU64,
     spans: AtomicU64,
-    marked: AtomicU64,
+}
+
+impl Tallied {
+    fn add(&self, count: Count) {
+        self.traces.fetch_add(count.traces, Ordering::Relaxed);
+        self.spans.fetch_add(count.spans, Ordering::Relaxed);
+    }
+
+    fn count(&self) -> Count {
+        Count {
+            traces: self.traces.load(Ordering::Relaxed),
+            spans: self.spans.load(Ordering::Relaxed),
+        }
+    }
 }
 
 /// The backend, taking requests until it is stopped.
@@ -43,16 +66,15 @@ pub(super) struct Backend {
 }
 
 impl Backend {
-    /// Starts one; its name is for metrics.
-    pub(super) async fn start(name: &str) -> anyhow::Result<Self> {
-        let name = format!("demo/{name}");
+    pub(super) async fn start() -> anyhow::Result<Self> {
+        let name = "demo/backend";
         let settings = QueueSettings {
             sizer: Sizer::Requests,
             size: 256,
             block_on_overflow: true,
             wait_for_result: false,
         };
-        let (queue, arriving) = queue(&name, settings);
+        let (queue, arriving) = queue(name, settings);
         let endpoint = "127.0.0.1:0".parse().map_err(anyhow::Error::msg)?;
         let grpc = GrpcConfig {
             endpoint,
@@ -67,7 +89,7 @@ impl Backend {
         let sinks = vec![queue.clone()];
         let intake = |transport| {
             let limits = Limits::default();
-            Intake::new(&name, transport, limits, sinks.clone(), Vec::new())
+            Intake::new(name, transport, limits, sinks.clone(), Vec::new())
         };
         let receiver = OtlpReceiver::bind(&config, intake).await;
         let receiver = receiver.context("the demo's backend")?;
@@ -86,11 +108,9 @@ impl Backend {
 
     /// What arrived so far.
     pub(super) fn arrived(&self) -> Arrived {
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Arrived {
-            traces: read(&self.tally.traces),
-            spans: read(&self.tally.spans),
-            marked: read(&self.tally.marked),
+            observed: self.tally.observed.count(),
+            synthetic: self.tally.synthetic.count(),
         }
     }
 
@@ -110,14 +130,8 @@ async fn count(arriving: QueueReceiver, tally: Arc<Tally>) {
         let mut counter = Counter::default();
         // The intake walked the same bytes before.
         if walk(item.payload.bytes(), &Limits::default(), &mut counter).is_ok() {
-            let Arrived {
-                traces,
-                spans,
-                marked,
-            } = counter.arrived;
-            tally.traces.fetch_add(traces, Ordering::Relaxed);
-            tally.spans.fetch_add(spans, Ordering::Relaxed);
-            tally.marked.fetch_add(marked, Ordering::Relaxed);
+            tally.observed.add(counter.arrived.observed);
+            tally.synthetic.add(counter.arrived.synthetic);
         }
     }
 }
@@ -135,8 +149,12 @@ impl Visit for Counter {
     }
 
     fn span(&mut self, span: &SpanView<'_>) {
-        self.arrived.spans += 1;
-        self.arrived.traces += u64::from(span.parent.is_none());
-        self.arrived.marked += u64::from(self.synthetic);
+        let count = if self.synthetic {
+            &mut self.arrived.synthetic
+        } else {
+            &mut self.arrived.observed
+        };
+        count.spans += 1;
+        count.traces += u64::from(span.parent.is_none());
     }
 }

@@ -11,8 +11,8 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
 
 use super::Arguments;
-use crate::cli::complain;
 use crate::cli::progress::Progress;
+use crate::cli::say;
 use crate::simulate::Simulator;
 
 /// Enough that a fixture is small, and still faster than the simulation is.
@@ -69,13 +69,12 @@ pub(super) fn write(arguments: &Arguments, path: &Path) -> anyhow::Result<ExitCo
     };
     let written = written.with_context(|| format!("can't finish {}", path.display()))?;
     written.progress.end();
-    complain(&format!(
-        "{} traces of {} spans, seed {}, in {}",
+    say(&format!(
+        "wrote {} traces of {} spans to {}",
         written.traces,
         written.spans,
-        arguments.seed,
         path.display()
-    ));
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 

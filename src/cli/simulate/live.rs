@@ -7,9 +7,9 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use super::Arguments;
-use crate::cli::complain;
 use crate::cli::progress::Progress;
 use crate::cli::signals::Signals;
+use crate::cli::{complain, say};
 use crate::simulate::{Drive, DriveCounts};
 
 pub(super) fn send(arguments: &Arguments, endpoint: &str) -> anyhow::Result<ExitCode> {
@@ -18,7 +18,7 @@ pub(super) fn send(arguments: &Arguments, endpoint: &str) -> anyhow::Result<Exit
         .build()
         .context("the system gives no threads")?;
     let counts = runtime.block_on(drive(arguments, endpoint))?;
-    Ok(if counts.given_up == 0 {
+    Ok(if counts.sent == counts.spans {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -57,10 +57,17 @@ async fn drive(arguments: &Arguments, endpoint: &str) -> anyhow::Result<DriveCou
     };
     let counts = counts.with_context(|| format!("{endpoint} is no address; write host:port"))?;
     progress.end();
-    complain(&format!(
-        "{} traces of {} spans sent to {endpoint}: {} taken, {} rejected, {} given up, {} times \
-         told to wait",
-        counts.traces, counts.spans, counts.sent, counts.rejected, counts.given_up, counts.refusals
-    ));
+    say(&format!(
+        "made {} traces of {} spans; {endpoint} took {} spans",
+        counts.traces, counts.spans, counts.sent
+    ))?;
+    if counts.sent < counts.spans {
+        complain(&format!(
+            "{} spans did not arrive ({} rejected by the backend, {} given up)",
+            counts.spans - counts.sent,
+            counts.rejected,
+            counts.given_up
+        ));
+    }
     Ok(counts)
 }

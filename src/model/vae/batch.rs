@@ -87,7 +87,7 @@ impl Structures {
             .map(|example| {
                 let mut tree = Tree::default();
                 let slot = |&children: &u32| {
-                    let slot = tree.next();
+                    let slot = tree.slot();
                     tree.add(children);
                     slot
                 };
@@ -203,7 +203,7 @@ fn timing_labels(example: &Example) -> Vec<[u32; 4]> {
     let mut tree = Tree::default();
     let mut labels: Vec<[u32; 4]> = Vec::with_capacity(example.len());
     for (at, &children) in example.arity.iter().enumerate() {
-        let slot = tree.next();
+        let slot = tree.slot();
         tree.add(children);
         let token = |at: Option<u32>| at.map_or(0, |at| example.tokens[at as usize] + 1);
         let own = example.tokens[at] + 1;
@@ -242,7 +242,7 @@ impl Graphs {
             graphs.roots.push(first);
             let mut tree = Tree::default();
             for (at, &children) in example.arity.iter().enumerate() {
-                let slot = tree.next();
+                let slot = tree.slot();
                 tree.add(children);
                 graphs.sequence.push(sequence as u32);
                 graphs.token.push(example.tokens[at] + 1);

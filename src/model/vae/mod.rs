@@ -5,8 +5,10 @@
 //! has two networks: one tells the structure (token, status, number of children, link, span by
 //! span in depth-first pre-order), the other the times once the whole structure is known.
 //!
-//! Call it from one thread that has entered [`one_core`]: candle's matrix products use rayon, and
-//! would take every core otherwise.
+//! Call it from one thread that has entered [`one_core`], in a process whose environment says
+//! `RAYON_NUM_THREADS=1` (the program's `cli::alone` sees to it): candle's matrix products use
+//! rayon and its other operations a pool of threads that spin, and both would take every core.
+//! Results are the same either way.
 
 mod adam;
 mod batch;

@@ -123,7 +123,7 @@ impl Tree {
     }
 
     /// Where the next span goes. A span that nobody promised becomes a root.
-    pub fn next(&mut self) -> Slot {
+    pub fn slot(&mut self) -> Slot {
         while self.open.last().is_some_and(|&(_, _, left)| left == 0) {
             self.open.pop();
         }
@@ -144,7 +144,7 @@ impl Tree {
 
     /// Adds the next span.
     pub fn add(&mut self, children: u32) {
-        let slot = self.next();
+        let slot = self.slot();
         if let Some((_, _, left)) = self.open.last_mut() {
             *left -= 1;
             self.promised -= 1;
@@ -186,7 +186,7 @@ mod tests {
         let told: Vec<String> = arity
             .iter()
             .map(|&children| {
-                let slot = tree.next();
+                let slot = tree.slot();
                 tree.add(children);
                 let parent = slot.parent.map_or("-".into(), |at| at.to_string());
                 let Slot {

@@ -227,10 +227,16 @@ impl Reader {
     }
 
     fn wait(&self, time: Duration) -> Result<(), Stopped> {
-        let stopped = tokio::time::timeout(time, self.stop.cancelled());
-        match self.handle.block_on(async { stopped.await }) {
-            Ok(()) => Err(Stopped),
-            Err(_) => Ok(()),
+        // A timer is made inside the runtime.
+        let stopped = async {
+            tokio::select! {
+                () = self.stop.cancelled() => true,
+                () = tokio::time::sleep(time) => false,
+            }
+        };
+        match self.handle.block_on(stopped) {
+            true => Err(Stopped),
+            false => Ok(()),
         }
     }
 

@@ -80,7 +80,7 @@ impl VaeSampler {
                 }
             };
             let mut choose = Draw::new(growing.len(), rng);
-            drawn.extend(self.times(growing, &mut choose));
+            drawn.extend(self.times(&growing, &mut choose));
         }
         drawn
     }
@@ -117,7 +117,7 @@ impl VaeSampler {
     }
 
     /// Draws the times of structures; traces in the order of the structures.
-    fn times(&self, growing: Vec<Growing>, choose: &mut impl Choose) -> Vec<Sampled> {
+    fn times(&self, growing: &[Growing], choose: &mut impl Choose) -> Vec<Sampled> {
         let mut order: Vec<usize> = (0..growing.len()).collect();
         order.sort_by_key(|&at| std::cmp::Reverse(growing[at].example.len()));
         let timed = |&at: &usize| {

@@ -152,7 +152,7 @@ impl Structure {
             .zip(heads.chunks_exact_mut(self.heads.cols()));
         for (&trace, (gates, heads)) in active.iter().zip(rows) {
             let growing = &mut growing[trace];
-            let slot = growing.tree.next();
+            let slot = growing.tree.slot();
             let Example {
                 tokens,
                 status,
@@ -176,7 +176,7 @@ impl Structure {
         for (&trace, state) in active.iter().zip(state.chunks_exact(hidden)) {
             let growing = &mut growing[trace];
             growing.states.extend_from_slice(state);
-            let slot = growing.tree.next();
+            let slot = growing.tree.slot();
             // The state that has read the parent and nothing later; its own for the root.
             let parent = slot.parent.map_or(slot.at, |parent| parent + 1) as usize * hidden;
             states.extend_from_slice(state);
@@ -229,7 +229,7 @@ impl Structure {
         (arity, link): (&mut [f32], &mut [f32]),
         choose: &mut impl Choose,
     ) {
-        let slot = growing.tree.next();
+        let slot = growing.tree.slot();
         let at = slot.at as usize;
         // Spans there will be at least, with this one and without its children.
         let certain = at as u64 + slot.promised;

@@ -170,7 +170,7 @@ fn the_compiled_decoder_gives_every_choice_the_share_that_the_trained_one_gives_
         assert_eq!(growing.example.tokens, example.tokens);
         assert_eq!(growing.example.arity, example.arity);
     }
-    sampler.times(growing, &mut forced);
+    sampler.times(&growing, &mut forced);
     for (at, expected) in expected.iter().enumerate() {
         let kl = -f64::from(shares[codes[at] as usize]).ln();
         let spans = examples[at].len() as f64;
