@@ -63,10 +63,13 @@ export class Graph {
       this.layout = layered(lasting, rows, columns);
     }
     const { layers, column, place } = this.layout;
-    const limit = Math.min(Math.max((width - 16) / layers.length - 30, 40), 190);
+    // Calls within a column bulge to its right.
+    const last = layers.length - 1;
+    const inside = width - 16 - (edges.some((edge) => column.get(edge.from) === last && column.get(edge.to) === last) ? 24 : 0);
+    const limit = Math.min(Math.max(inside / layers.length - 30, 40), 190);
     const wide = (name) => Math.min(limit, name.length * LETTER + 24);
     const broad = layers.map((names) => Math.max(...names.map(wide)));
-    const gap = (width - 16 - broad.reduce((sum, each) => sum + each, 0)) / Math.max(layers.length - 1, 1);
+    const gap = (inside - broad.reduce((sum, each) => sum + each, 0)) / Math.max(last, 1);
     const starts = broad.map((_, at) => 8 + broad.slice(0, at).reduce((sum, each) => sum + each + gap, 0));
     const [top, bottom] = [Math.min(...place.values()), Math.max(...place.values())];
     const room = height - TALL - 20;

@@ -62,7 +62,7 @@ export class Learner {
       this.chart.replaceChildren(el('p', { class: 'awaited' }, 'No scoring yet. The curve begins when traces held out from training are scored for the first time.'));
       return;
     }
-    const edge = { left: 34, right: 94, top: 20, bottom: 18 };
+    const edge = { left: 34, right: 100, top: 20, bottom: 18 };
     const [wide, tall] = [width - edge.left - edge.right, height - edge.top - edge.bottom];
     const steps = Math.max(this.points.at(-1)[0], 1);
     const [low, high, log] = range(this.points.flatMap((point) => point.slice(1).filter(isNumber)));
