@@ -68,7 +68,7 @@ impl Browser {
 
     /// Waits until it has seen this; all that it has to say of it.
     async fn sees(&mut self, what: &str) -> anyhow::Result<serde_json::Value> {
-        let line = tokio::time::timeout(Duration::from_secs(180), self.lines.next_line());
+        let line = tokio::time::timeout(Duration::from_secs(300), self.lines.next_line());
         let line = line
             .await
             .with_context(|| format!("{what} is not seen"))??;
