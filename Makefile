@@ -15,7 +15,7 @@ build: ## build the program for debugging (target/debug/doppelspan)
 release: ## build the program for use (target/release/doppelspan)
 	cargo build --release
 
-test: sdks ## run every test: unit, property, integration with the real SDKs
+test: sdks ## run every test: unit, property, integration with the real SDKs and a browser
 	cargo test --workspace
 
 unit: ## run the tests that need no socket
@@ -24,7 +24,7 @@ unit: ## run the tests that need no socket
 integration: sdks ## run the tests that drive the service from outside
 	cargo test -p integration-tests
 
-sdks: $(SDKS)/python/.done $(SDKS)/javascript/.done ## fetch the Python and JavaScript SDKs into an ignored folder
+sdks: $(SDKS)/python/.done $(SDKS)/javascript/.done $(SDKS)/page/.done ## fetch the Python and JavaScript SDKs into an ignored folder
 
 $(SDKS)/python/.done: integration-tests/sdk/python/requirements.txt
 	@mkdir -p $(SDKS)
@@ -40,6 +40,14 @@ $(SDKS)/javascript/.done: integration-tests/sdk/javascript/package.json
 	  cp integration-tests/sdk/javascript/package.json $(SDKS)/javascript/ \
 	  && (cd $(SDKS)/javascript && npm install --no-audit --no-fund --silent --no-package-lock) && touch $@; \
 	else echo "no npm: the tests that need the JavaScript SDK will say that they were skipped"; fi
+
+$(SDKS)/page/.done: integration-tests/page/package.json
+	@mkdir -p $(SDKS)/page
+	@if command -v npm >/dev/null; then \
+	  echo "fetching what drives a browser into $(SDKS)/page"; \
+	  cp integration-tests/page/package.json $(SDKS)/page/ \
+	  && (cd $(SDKS)/page && npm install --no-audit --no-fund --silent --no-package-lock) && touch $@; \
+	else echo "no npm: the test that looks at the page will say that it was skipped"; fi
 
 fixtures: release ## make the recorded traces in fixtures/ again, by the commands of their README
 	@set -e; grep -o 'doppelspan simulate [^`]*' fixtures/README.md | while read -r command; do \

@@ -24,6 +24,7 @@ test('more columns than fit are drawn together, callers never right of those the
   const chain = edges('a>b', 'b>c', 'c>d', 'd>e', 'e>f', 'f>g');
   const { layers, column } = layered(chain, 14, 3);
   assert.equal(layers.length, 3);
+  assert.deepEqual(layers[0], ['a']);
   for (const edge of chain) assert.ok(column.get(edge.from) <= column.get(edge.to));
 });
 

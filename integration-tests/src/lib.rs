@@ -9,7 +9,6 @@ pub mod document;
 pub mod process;
 pub mod raw;
 pub mod sdk;
-pub mod shop;
 pub mod sink;
 pub mod traffic;
 pub mod valid;

@@ -22,21 +22,13 @@ impl Sdk {
     /// The interpreter, or none with a line that says what is skipped. With `CI=true` its
     /// absence is a failure.
     pub fn interpreter(self) -> anyhow::Result<Option<PathBuf>> {
-        let fetched = root().join(".sdks");
-        let (there, program) = match self {
+        match self {
             Self::Python => {
-                let python = fetched.join("python/bin/python");
-                (fetched.join("python/.done").exists(), python)
+                let python = root().join(".sdks/python/bin/python");
+                fetched("python", &python.to_string_lossy())
             }
-            Self::JavaScript => (fetched.join("javascript/.done").exists(), "node".into()),
-        };
-        if there {
-            return Ok(Some(program));
+            Self::JavaScript => fetched("javascript", "node"),
         }
-        let ci = std::env::var_os("CI").is_some_and(|value| value == "true");
-        anyhow::ensure!(!ci, "the {self:?} SDK is missing: run `make sdks`");
-        eprintln!("skipped: the {self:?} SDK is missing (run `make sdks`)");
-        Ok(None)
     }
 
     /// Sends traces and gives the ids that the SDK made: (trace, span, parent or `-`).
@@ -78,4 +70,32 @@ impl Sdk {
         });
         Ok(Some(ids.collect()))
     }
+}
+
+/// The program that runs what `make sdks` fetched into this folder of `.sdks`, or none with a line
+/// that says what is skipped. With `CI=true` its absence is a failure.
+pub fn fetched(folder: &str, program: &str) -> anyhow::Result<Option<PathBuf>> {
+    let done = root().join(".sdks").join(folder).join(".done");
+    let there = done.exists().then(|| program.into());
+    or_skipped(there, &format!(".sdks/{folder} (run `make sdks`)"))
+}
+
+/// The first of these programs that is on the path, or none with a line that says what is skipped.
+/// With `CI=true` its absence is a failure.
+pub fn found(what: &str, names: &[&str]) -> anyhow::Result<Option<PathBuf>> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places: Vec<_> = std::env::split_paths(&path).collect();
+    let mut all = names
+        .iter()
+        .flat_map(|name| places.iter().map(move |place| place.join(name)));
+    or_skipped(all.find(|program| program.is_file()), what)
+}
+
+fn or_skipped(there: Option<PathBuf>, what: &str) -> anyhow::Result<Option<PathBuf>> {
+    if there.is_none() {
+        let ci = std::env::var_os("CI").is_some_and(|value| value == "true");
+        anyhow::ensure!(!ci, "missing: {what}");
+        eprintln!("skipped, as it is missing: {what}");
+    }
+    Ok(there)
 }

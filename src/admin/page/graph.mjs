@@ -63,17 +63,21 @@ export class Graph {
       this.layout = layered(lasting, rows, columns);
     }
     const { layers, column, place } = this.layout;
-    const pitch = width / layers.length;
-    const widest = Math.max(...[...column.keys()].map((name) => name.length)) * LETTER + 22;
-    const wide = Math.min(Math.max(pitch - 30, 40), widest, 190);
-    const gap = layers.length > 1 ? (width - wide - 16) / (layers.length - 1) : 0;
+    // Calls within a column bulge to its right.
+    const last = layers.length - 1;
+    const inside = width - 16 - (edges.some((edge) => column.get(edge.from) === last && column.get(edge.to) === last) ? 24 : 0);
+    const limit = Math.min(Math.max(inside / layers.length - 30, 40), 190);
+    const wide = (name) => Math.min(limit, name.length * LETTER + 24);
+    const broad = layers.map((names) => Math.max(...names.map(wide)));
+    const gap = (inside - broad.reduce((sum, each) => sum + each, 0)) / Math.max(last, 1);
+    const starts = broad.map((_, at) => 8 + broad.slice(0, at).reduce((sum, each) => sum + each + gap, 0));
     const [top, bottom] = [Math.min(...place.values()), Math.max(...place.values())];
     const room = height - TALL - 20;
     const spot = (name) => ({
-      x: layers.length > 1 ? 8 + column.get(name) * gap : (width - wide) / 2,
+      x: layers.length > 1 ? starts[column.get(name)] : (width - broad[0]) / 2,
       y: 10 + TALL / 2 + (bottom > top ? ((place.get(name) - top) / (bottom - top)) * room : room / 2),
       column: column.get(name),
-      wide: Math.min(wide, name.length * LETTER + 24),
+      wide: wide(name),
     });
     const most = Math.max(...edges.map((edge) => Math.max(edge.observed, edge.synthetic)));
     const lines = [...edges].sort((a, b) => a.weight - b.weight).map((edge) => this.#edge(edge, spot, most));

@@ -37,15 +37,17 @@ export function layered(edges, capacity = 14, most = Infinity) {
 }
 
 // Neighbouring columns become one where there are more than `most`, so that the fullest stays as
-// short as it can; callers never come to stand right of those they call.
+// short as it can. The first, where requests come in, stays alone; callers never come to stand
+// right of those they call.
 function squeeze(column, most) {
   const sizes = [];
   for (const at of column.values()) sizes[at] = (sizes[at] ?? 0) + 1;
   if (sizes.length <= most) return column;
-  let full = Math.max(...sizes);
-  while (cut(sizes, full).at(-1) >= most) full += 1;
-  const into = cut(sizes, full);
-  return new Map([...column].map(([name, at]) => [name, into[at]]));
+  const [alone, rest] = most > 1 ? [1, sizes.slice(1)] : [0, sizes];
+  let full = Math.max(...rest);
+  while (cut(rest, full).at(-1) >= most - alone) full += 1;
+  const into = cut(rest, full);
+  return new Map([...column].map(([name, at]) => [name, at < alone ? 0 : alone + into[at - alone]]));
 }
 
 // The new column of each column, when they are filled up to `full` one after the other.

@@ -7,7 +7,6 @@ import { compact, count, isNumber, many } from './words.mjs';
 const POINTS = 400;
 
 const LINES = [
-  // Of one step each, so it is smoothed to be read.
   { at: 1, name: 'training', class: 'loss' },
   { at: 3, name: 'grammar', class: 'grammar' },
   { at: 2, name: 'VAE', class: 'vae' },
@@ -58,12 +57,12 @@ export class Learner {
   #draw() {
     const { width, height } = this.chart.getBoundingClientRect();
     if (!this.curve || width < 80 || height < 60) return;
-    this.points = thin(smooth(this.curve, 1), POINTS).filter((point) => point.slice(1).some(isNumber));
+    this.points = thin(this.curve, POINTS).filter((point) => point.slice(1).some(isNumber));
     if (this.points.length === 0) {
       this.chart.replaceChildren(el('p', { class: 'awaited' }, 'No scoring yet. The curve begins when traces held out from training are scored for the first time.'));
       return;
     }
-    const edge = { left: 34, right: 88, top: 20, bottom: 18 };
+    const edge = { left: 34, right: 100, top: 20, bottom: 18 };
     const [wide, tall] = [width - edge.left - edge.right, height - edge.top - edge.bottom];
     const steps = Math.max(this.points.at(-1)[0], 1);
     const [low, high, log] = range(this.points.flatMap((point) => point.slice(1).filter(isNumber)));
@@ -79,7 +78,10 @@ export class Learner {
       const known = this.points.filter((point) => isNumber(point[line.at]));
       return { ...line, known, end: known.at(-1)?.[line.at] };
     }).filter((line) => line.known.length > 0);
-    const drawn = lines.map((line) => svg('polyline', { class: line.class, points: line.known.map((point) => `${this.x(point[0]).toFixed(1)},${this.y(point[line.at]).toFixed(1)}`).join(' ') }));
+    // Scores are of a draw of held-out traces, the loss is of one step: a mean that follows slowly
+    // shows where they go, thin lines what they were.
+    const along = (points, at) => points.map((point) => `${this.x(point[0]).toFixed(1)},${this.y(point[at]).toFixed(1)}`).join(' ');
+    const drawn = lines.flatMap(({ known, at, class: name }) => [svg('polyline', { class: `${name} thin`, points: along(known, at) }), svg('polyline', { class: name, points: along(smooth(known, at), at) })]);
     const dots = lines.map((line) => svg('circle', { class: line.class, cx: this.x(line.known.at(-1)[0]), cy: this.y(line.end), r: 2.5 }));
     const names = apart(lines.map((line) => ({ ...line, y: this.y(line.end) })), 12).map((line) => svg('text', { x: edge.left + wide + 7, y: line.y + 3.5, class: line.class }, `${line.name} ${line.end.toFixed(1)}`));
     const took = this.takeover !== null && this.takeover > 0 && this.takeover <= steps && svg('g', { class: 'takeover' }, svg('line', { x1: this.x(this.takeover), x2: this.x(this.takeover), y1: edge.top, y2: edge.top + tall }), svg('text', { x: this.x(this.takeover) + (this.takeover > steps / 2 ? -4 : 4), y: edge.top + tall - 4, class: this.takeover > steps / 2 ? 'left' : '' }, 'the VAE takes over'));
