@@ -25,7 +25,8 @@ use timing::{Timed, Timing};
 
 /// Traces drawn abreast.
 const ABREAST: usize = 32;
-/// Structures drawn in search of an exact size before numbers of children are bent to reach it.
+/// Structures drawn per trace in search of an exact size, before numbers of children are bent to
+/// reach it.
 const TRIES: usize = 64;
 
 /// Draws traces from a VAE's weights. The same weights and chance draw the same.
@@ -73,11 +74,8 @@ impl VaeSampler {
         while drawn.len() < count {
             let abreast = ABREAST.min(count - drawn.len());
             let growing = match size {
-                None => self.structures(rng, abreast, 1, self.max_spans),
-                Some(size) => {
-                    let size = size.clamp(1, self.max_spans);
-                    (0..abreast).map(|_| self.of_size(rng, size)).collect()
-                }
+                None => self.grown(rng, abreast, |code| Growing::new(code, 1, self.max_spans)),
+                Some(size) => self.of_size(rng, abreast, size.clamp(1, self.max_spans)),
             };
             let mut choose = Draw::new(growing.len(), rng);
             drawn.extend(self.times(&growing, &mut choose));
@@ -85,28 +83,30 @@ impl VaeSampler {
         drawn
     }
 
-    fn structures(&self, rng: &mut Rng, count: usize, least: usize, most: usize) -> Vec<Growing> {
-        let mut growing: Vec<Growing> = (0..count)
-            .map(|_| Growing::new(self.code(rng), least, most))
-            .collect();
+    /// Structures of codes drawn from the prior.
+    fn grown(&self, rng: &mut Rng, count: usize, begin: impl Fn(usize) -> Growing) -> Vec<Growing> {
+        let mut growing: Vec<Growing> = (0..count).map(|_| begin(self.code(rng))).collect();
         let mut choose = Draw::new(count, rng);
         self.structure.grow(&mut growing, &mut choose);
         growing
     }
 
-    /// A structure of exactly so many spans: one that came out so by itself, or one that is bent.
-    fn of_size(&self, rng: &mut Rng, size: usize) -> Growing {
-        for _ in 0..TRIES / ABREAST {
-            // One more than wanted may be promised, so that the end is not bent to fit.
-            let most = (size + 1).min(self.max_spans);
-            let drawn = self.structures(rng, ABREAST, 1, most);
-            let found = drawn.into_iter().find(|drawn| drawn.example.len() == size);
-            if let Some(found) = found {
-                return found;
+    /// Structures of exactly so many spans: those that come out so by themselves, as far as they
+    /// are found, then some that are bent.
+    fn of_size(&self, rng: &mut Rng, count: usize, size: usize) -> Vec<Growing> {
+        let mut found = Vec::with_capacity(count);
+        for _ in 0..count * TRIES / ABREAST {
+            if found.len() == count {
+                break;
             }
+            let begin = |code| Growing::up_to(code, self.max_spans, size);
+            let drawn = self.grown(rng, ABREAST, begin).into_iter();
+            let fit = drawn.filter(|drawn| drawn.is_whole() && drawn.example.len() == size);
+            found.extend(fit.take(count - found.len()));
         }
-        let mut bent = self.structures(rng, 1, size, size);
-        bent.pop().unwrap_or_default()
+        let bent = count - found.len();
+        found.extend(self.grown(rng, bent, |code| Growing::new(code, size, size)));
+        found
     }
 
     fn code(&self, rng: &mut Rng) -> usize {

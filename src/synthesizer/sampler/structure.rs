@@ -32,22 +32,44 @@ pub(super) struct Structure {
 pub(super) struct Growing {
     pub(super) example: Example,
     pub(super) code: usize,
-    /// Spans there are to be at least and at most.
-    pub(super) least: usize,
-    pub(super) most: usize,
+    /// Spans there are to be at least and at most: numbers of children that lead elsewhere are
+    /// not chosen.
+    least: usize,
+    most: usize,
+    /// Spans above which it is given up, not whole.
+    limit: usize,
     tree: Tree,
     /// The state after each span that was read. [spans, hidden].
     states: Vec<f32>,
 }
 
 impl Growing {
+    /// A structure of `least` to `most` spans.
     pub(super) fn new(code: usize, least: usize, most: usize) -> Self {
         Self {
             code,
             least,
             most,
+            limit: usize::MAX,
             ..Self::default()
         }
+    }
+
+    /// One of up to `most` spans that is given up as soon as it can't but have more than `limit`.
+    pub(super) fn up_to(code: usize, most: usize, limit: usize) -> Self {
+        Self {
+            limit,
+            ..Self::new(code, 1, most)
+        }
+    }
+
+    /// Whether every span has all its children.
+    pub(super) fn is_whole(&self) -> bool {
+        self.tree.is_whole()
+    }
+
+    fn grows(&self) -> bool {
+        !self.is_whole() && self.tree.certain() <= self.limit as u64
     }
 }
 
@@ -114,13 +136,13 @@ impl Structure {
         })
     }
 
-    /// Grows structures, all abreast, until each is whole.
+    /// Grows structures, all abreast, until each is whole or given up.
     pub(super) fn grow(&self, growing: &mut [Growing], choose: &mut impl Choose) {
         let mut active: Vec<usize> = (0..growing.len()).collect();
         let mut buffers = Buffers::default();
         while !active.is_empty() {
             self.step(growing, &active, &mut buffers, choose);
-            active.retain(|&trace| !growing[trace].tree.is_whole());
+            active.retain(|&trace| growing[trace].grows());
         }
     }
 
