@@ -15,6 +15,7 @@ use std::sync::Arc;
 use rand::RngExt as _;
 
 use crate::chance::Rng;
+use crate::features::context::Memory;
 use crate::features::timing::Coder;
 use crate::features::{Sampled, SampledSpan, Token};
 use crate::model::{VaeError, Weights};
@@ -25,9 +26,11 @@ use timing::{Timed, Timing};
 
 /// Traces drawn abreast.
 const ABREAST: usize = 32;
-/// Structures drawn per trace in search of an exact size, before numbers of children are bent to
-/// reach it.
-const TRIES: usize = 64;
+/// Traces drawn together: those of like sizes are then drawn abreast.
+const TOGETHER: usize = 8 * ABREAST;
+/// Spans drawn in search of a trace of an exact size, as a multiple of the size and at least,
+/// before numbers of children are bent to reach it.
+const SEARCH: (usize, usize) = (4, 512);
 
 /// Draws traces from a VAE's weights. The same weights and chance draw the same.
 #[derive(Debug)]
@@ -39,6 +42,8 @@ pub(super) struct VaeSampler {
     /// The prior of z_G: sums of shares.
     prior: Vec<f32>,
     max_spans: usize,
+    /// One for each trace abreast.
+    memories: Vec<Memory>,
 }
 
 impl VaeSampler {
@@ -57,6 +62,7 @@ impl VaeSampler {
             timing: Timing::new(weights)?,
             prior: weights.shares().iter().scan(0.0, sum).collect(),
             max_spans: weights.settings().max_spans,
+            memories: vec![Memory::default(); ABREAST],
             coder,
             services,
         })
@@ -72,10 +78,10 @@ impl VaeSampler {
     ) -> Vec<Sampled> {
         let mut drawn = Vec::with_capacity(count);
         while drawn.len() < count {
-            let abreast = ABREAST.min(count - drawn.len());
+            let some = TOGETHER.min(count - drawn.len());
             let growing = match size {
-                None => self.grown(rng, abreast, |code| Growing::new(code, 1, self.max_spans)),
-                Some(size) => self.of_size(rng, abreast, size.clamp(1, self.max_spans)),
+                None => self.grown(rng, some, |code| Growing::new(code, 1, self.max_spans)),
+                Some(size) => self.of_size(rng, some, size.clamp(1, self.max_spans)),
             };
             let mut choose = Draw::new(growing.len(), rng);
             drawn.extend(self.times(&growing, &mut choose));
@@ -95,14 +101,16 @@ impl VaeSampler {
     /// are found, then some that are bent.
     fn of_size(&self, rng: &mut Rng, count: usize, size: usize) -> Vec<Growing> {
         let mut found = Vec::with_capacity(count);
-        for _ in 0..count * TRIES / ABREAST {
-            if found.len() == count {
-                break;
-            }
+        let (times, least) = SEARCH;
+        let mut left = (times * size + least) * count;
+        while found.len() < count && left > 0 {
             let begin = |code| Growing::up_to(code, self.max_spans, size);
-            let drawn = self.grown(rng, ABREAST, begin).into_iter();
-            let fit = drawn.filter(|drawn| drawn.is_whole() && drawn.example.len() == size);
-            found.extend(fit.take(count - found.len()));
+            let drawn = self.grown(rng, 2 * ABREAST, begin);
+            let spans: usize = drawn.iter().map(|drawn| drawn.example.len()).sum();
+            left = left.saturating_sub(spans);
+            let fit = |drawn: &Growing| drawn.is_whole() && drawn.example.len() == size;
+            let room = count - found.len();
+            found.extend(drawn.into_iter().filter(fit).take(room));
         }
         let bent = count - found.len();
         found.extend(self.grown(rng, bent, |code| Growing::new(code, size, size)));
@@ -117,7 +125,7 @@ impl VaeSampler {
     }
 
     /// Draws the times of structures; traces in the order of the structures.
-    fn times(&self, growing: &[Growing], choose: &mut impl Choose) -> Vec<Sampled> {
+    fn times(&mut self, growing: &[Growing], choose: &mut impl Choose) -> Vec<Sampled> {
         let mut order: Vec<usize> = (0..growing.len()).collect();
         order.sort_by_key(|&at| std::cmp::Reverse(growing[at].example.len()));
         let timed = |&at: &usize| {
@@ -125,8 +133,11 @@ impl VaeSampler {
             Timed::new(at, growing[at].code, &example.tokens, &example.arity)
         };
         let mut timed: Vec<Timed> = order.iter().map(timed).collect();
-        self.timing
-            .draw(&self.coder, &self.services, &mut timed, choose);
+        for some in timed.chunks_mut(ABREAST) {
+            let memories = &mut self.memories;
+            self.timing
+                .draw(&self.coder, &self.services, (some, memories), choose);
+        }
         let mut sampled: Vec<Sampled> = growing.iter().map(|_| Sampled::default()).collect();
         for (at, timed) in order.into_iter().zip(timed) {
             sampled[at] = finished(&growing[at], &timed);

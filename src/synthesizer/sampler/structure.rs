@@ -1,5 +1,6 @@
 //! Structures: token, status, number of children and link of each span, in depth-first pre-order.
 
+use super::ABREAST;
 use super::choice::{Choose, Event};
 use super::layer::{First, Input, Layer, Rows, matrix, relu};
 use crate::model::dense::{exponents, gru_step};
@@ -136,13 +137,22 @@ impl Structure {
         })
     }
 
-    /// Grows structures, all abreast, until each is whole or given up.
+    /// Grows structures until each is whole or given up, some abreast: where one ends, the next
+    /// begins.
     pub(super) fn grow(&self, growing: &mut [Growing], choose: &mut impl Choose) {
-        let mut active: Vec<usize> = (0..growing.len()).collect();
+        let mut waiting = 0..growing.len();
+        let mut active: Vec<usize> = waiting.by_ref().take(ABREAST).collect();
         let mut buffers = Buffers::default();
         while !active.is_empty() {
             self.step(growing, &active, &mut buffers, choose);
-            active.retain(|&trace| growing[trace].grows());
+            active.retain(|&trace| {
+                let growing = &mut growing[trace];
+                if !growing.grows() {
+                    growing.states = Vec::new();
+                }
+                growing.grows()
+            });
+            active.extend(waiting.by_ref().take(ABREAST - active.len()));
         }
     }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::choice::{Choose, Event};
 use super::*;
 use crate::chance;
-use crate::features::context::Memory;
 use crate::features::{Skeleton, lesson};
 use crate::model::vae::VaeSettings;
 use crate::model::{Example, TimeCode, Vae};
@@ -136,7 +135,7 @@ impl Choose for Forced<'_> {
 #[test]
 fn the_compiled_decoder_gives_every_choice_the_share_that_the_trained_one_gives_it() {
     let vae = vae(5);
-    let sampler = sampler(&vae);
+    let mut sampler = sampler(&vae);
     let rng = &mut chance::stream(6, "examples");
     let mut examples = [1, 2, 9, 30, 17].map(|spans| example(spans, rng));
     // Positions within bins are what `Forced` gives: what is told of earlier times must agree.

@@ -37,7 +37,6 @@ pub(super) struct Timed {
     pub(super) tokens: Vec<Token>,
     /// Start and end of each span, once they were drawn.
     pub(super) times: Vec<(i64, i64)>,
-    memory: Memory,
 }
 
 impl Timed {
@@ -130,12 +129,13 @@ impl Timing {
         })
     }
 
-    /// Draws the times of traces, all abreast. The longest trace comes first.
+    /// Draws the times of traces, all abreast. The longest trace comes first; there are as many
+    /// memories as traces, or more.
     pub(super) fn draw(
         &self,
         coder: &Coder,
         services: &[u32],
-        timed: &mut [Timed],
+        (timed, memories): (&mut [Timed], &mut [Memory]),
         choose: &mut impl Choose,
     ) {
         let hidden = self.hidden;
@@ -144,14 +144,14 @@ impl Timing {
         let mut active = timed.len();
         let mut walks: Vec<Drawing<'_>> = timed
             .iter_mut()
-            .map(|timed| {
+            .zip(memories)
+            .map(|(timed, memory)| {
                 let Timed {
                     number,
                     code,
                     skeleton,
                     tokens,
                     times,
-                    memory,
                 } = timed;
                 Drawing {
                     number: *number,
