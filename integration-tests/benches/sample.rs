@@ -21,8 +21,8 @@ use rand::RngExt as _;
 
 const TRACES: usize = 600;
 const STEPS: usize = 150;
-/// Traces of a call, as many as the sampler draws abreast twice over.
-const DRAWN: usize = 64;
+/// Traces of a call, as many as the sampler draws together.
+const DRAWN: usize = 256;
 
 fn main() {
     alone();
