@@ -30,7 +30,7 @@ const ABREAST: usize = 32;
 const TOGETHER: usize = 8 * ABREAST;
 /// Spans drawn in search of a trace of an exact size, as a multiple of the size and at least,
 /// before numbers of children are bent to reach it.
-const SEARCH: (usize, usize) = (4, 512);
+const SEARCH: (usize, usize) = (2, 256);
 
 /// Draws traces from a VAE's weights. The same weights and chance draw the same.
 #[derive(Debug)]
