@@ -12,21 +12,17 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
-use doppelspan::assembler::{Assembler, AssemblerSettings, Tap, TapSettings};
 use doppelspan::chance::{Rng, stream};
 use doppelspan::cli::alone;
 use doppelspan::eval::{fidelity, validity};
-use doppelspan::features::timing::{BINS, Coder, END_MODES, START_MODES};
-use doppelspan::features::{Interner, Token, Vocabulary, context, encode, lesson};
-use doppelspan::learner::{Generator, Published};
+use doppelspan::features::timing::{BINS, END_MODES, START_MODES};
 use doppelspan::model::vae::one_core;
 use doppelspan::model::{Example, Grammar, GrammarSizes, Lesson, Vae, VaeSettings};
-use doppelspan::otlp::view::{Limits, walk};
 use doppelspan::receiver::otlpjsonfile;
 use doppelspan::synthesizer::Sampler;
 use doppelspan::trace::Trace;
+use integration_tests::observed::{Corpus, traces};
 
 /// CPU seconds of this thread so far.
 fn cpu_seconds() -> f64 {
@@ -38,87 +34,11 @@ fn cpu_seconds() -> f64 {
     nanoseconds.unwrap_or_default() / 1e9
 }
 
-/// The whole traces of a file, and the texts of their labels.
-fn traces(path: &Path) -> (Vec<Trace>, std::sync::Arc<Interner>) {
-    let interner = std::sync::Arc::new(Interner::default());
-    let settings = TapSettings {
-        shards: 1,
-        waiting_spans: usize::MAX / 2,
-        max_wait: Duration::from_secs(30),
-    };
-    let (tap, feeds) = Tap::new(&settings, interner.clone());
-    let mut assembler = Assembler::new(AssemblerSettings::default());
-    let mut traces = Vec::new();
-    let mut now = Duration::ZERO;
-    for request in otlpjsonfile::read(path).expect("the file opens") {
-        let request = request.expect("a request");
-        let mut batch = tap.begin();
-        walk(&request, &Limits::default(), &mut batch).expect("a walk");
-        batch.commit();
-        if let Ok(Some(records)) = feeds[0].next(Duration::ZERO) {
-            assembler.add(records, now);
-        }
-        now += Duration::from_millis(100);
-        traces.extend(assembler.take_done(now));
-    }
-    traces.extend(assembler.finish(now));
-    let whole = traces.into_iter().filter_map(|done| done.trace.ok());
-    (whole.collect(), interner)
-}
-
-struct Corpus {
-    vocabulary: Vocabulary,
-    coder: Coder,
-    services: Vec<u32>,
-    training: Vec<Lesson>,
-    held_out: Vec<Lesson>,
-    /// The held-out traces themselves.
-    observed: Vec<Trace>,
-}
-
-fn corpus(path: &Path) -> Corpus {
-    let (traces, texts) = traces(path);
-    let mut vocabulary = Vocabulary::new(20, 10_000);
-    let is_held_out = |at: usize| at % 8 == 7;
-    for (at, trace) in traces.iter().enumerate() {
-        if !is_held_out(at) {
-            vocabulary.observe(trace, &texts);
-        }
-    }
-    let known: Vec<(usize, Trace, Vec<Token>)> = traces
-        .into_iter()
-        .enumerate()
-        .filter_map(|(at, trace)| {
-            let tokens = vocabulary.tokens(&trace).ok()?;
-            Some((at, trace, tokens))
-        })
-        .collect();
-    let training = known.iter().filter(|(at, ..)| !is_held_out(*at));
-    let coder = Coder::fit(training.map(|(_, trace, tokens)| (trace, tokens.as_slice())));
-    let services = vocabulary.services();
-    let mut memory = context::Memory::default();
-    let (mut training, mut held_out, mut observed) = (Vec::new(), Vec::new(), Vec::new());
-    for (at, trace, tokens) in &known {
-        let Ok(example) = encode(trace, tokens, &coder) else {
-            continue;
-        };
-        let lesson = lesson(example, &coder, &services, &mut memory);
-        match is_held_out(*at) {
-            true => {
-                held_out.push(lesson);
-                observed.push(trace.clone());
-            }
-            false => training.push(lesson),
-        }
-    }
-    Corpus {
-        vocabulary,
-        coder,
-        services,
-        training,
-        held_out,
-        observed,
-    }
+/// What is learnt from a file.
+fn read(path: &Path) -> Corpus {
+    let requests = otlpjsonfile::read(path).expect("the file opens");
+    let (traces, texts) = traces(requests.map(|request| request.expect("a request")));
+    Corpus::new(traces, &texts)
 }
 
 fn settings(changes: &BTreeMap<String, String>) -> VaeSettings {
@@ -164,7 +84,7 @@ fn main() {
     let structures = number("structures", 160.0) as usize;
 
     let _core = one_core();
-    let corpus = corpus(Path::new(path));
+    let corpus = read(Path::new(path));
     let spans = |lessons: &[Lesson]| lessons.iter().map(|l| l.example.len()).sum::<usize>();
     println!(
         "{} training traces of {} spans, {} held out, {} tokens; read in {:.1} CPU s",
@@ -250,13 +170,7 @@ fn main() {
 
 /// Draws as many traces as were held out, and says how fast and how alike they are.
 fn draw_and_compare(corpus: &Corpus, vae: &Vae, rng: &mut Rng) {
-    let published = Published {
-        number: 1,
-        words: corpus.vocabulary.words().into(),
-        services: corpus.services.clone().into(),
-        coder: corpus.coder.clone().into(),
-        generator: Generator::Vae(vae.weights().into()),
-    };
+    let published = corpus.published(vae);
     let began = cpu_seconds();
     let mut sampler = Sampler::new(&published).expect("a sampler");
     let compiled = cpu_seconds() - began;

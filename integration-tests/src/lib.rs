@@ -6,6 +6,7 @@
 )]
 
 pub mod document;
+pub mod observed;
 pub mod process;
 pub mod raw;
 pub mod sdk;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use integration_tests::{Document, Running, Shape, Sink, traffic, valid::check_valid};
+use integration_tests::{Document, Running, Shape, Sink, sink::hex, traffic, valid::check_valid};
 
 const SYNTHESIZER: &str = "assembler: { max_wait: 2s }, \
     generation: { mode: rate, rate: 100 }, privacy: { min_traces: 20 }";

@@ -109,10 +109,9 @@ impl Teacher {
                 self.save();
             }
             if !stepped {
-                match self
-                    .traces
-                    .recv_timeout(wait.clamp(Duration::from_millis(1), NAP))
-                {
+                // No step to take until a trace comes, or none that the budget has room for yet.
+                let nap = if wait.is_zero() { NAP } else { wait.min(NAP) };
+                match self.traces.recv_timeout(nap) {
                     Ok(trace) => self.learner.take(trace),
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => return Ok(()),

@@ -25,11 +25,11 @@ pub fn lesson(
             .end_fits
             .push(end_fits(place.children == 0, place.next.is_some()));
         let mode = StartMode::from_number(start.mode);
-        let shares = coder.start_log_shares(&skeleton, &tokens, at, mode);
-        lesson.start_shares.extend(shares);
+        let shares = coder.start_shares(&skeleton, &tokens, at, mode);
+        lesson.start_shares.extend(shares.map(f32::ln));
         let mode = EndMode::from_number(end.mode);
-        let shares = coder.end_log_shares(&skeleton, &tokens, at, mode);
-        lesson.end_shares.extend(shares);
+        let shares = coder.end_shares(&skeleton, &tokens, at, mode);
+        lesson.end_shares.extend(shares.map(f32::ln));
         walk.push(start, end);
     }
     lesson.example = example;

@@ -21,6 +21,8 @@ const WAITING: usize = 2_048;
 const FIRST_FIT: u64 = 20;
 /// Traces learnt before the VAE takes its first step.
 const FIRST_STEP: usize = 64;
+/// How often a trace is learnt from, on average: with more, the VAE learns few traces by heart.
+const PASSES: u64 = 20;
 /// Held-out traces that a score needs, and those that it takes at most.
 const SCORED: std::ops::RangeInclusive<usize> = 20..=160;
 /// Scores in a row at which the grammar must be better before a VAE that serves gives way to it.
@@ -64,6 +66,9 @@ pub(super) struct Fit {
     pub(super) at: u64,
     /// Tokens at the last fit.
     pub(super) tokens: usize,
+    /// Lessons that may still be drawn before further traces come.
+    #[serde(default)]
+    pub(super) lessons: u64,
 }
 
 /// One stream of chance a purpose, so that one does not disturb another.
@@ -157,7 +162,9 @@ impl Learner {
     /// Takes time in proportion to the replay; due when twice as many traces were learnt as at the
     /// last fit, or at least 4 replays more, and soon after the vocabulary has grown.
     pub fn refit(&mut self) -> bool {
-        let Fit { learnt, at, tokens } = self.fit;
+        let Fit {
+            learnt, at, tokens, ..
+        } = self.fit;
         let since = learnt - at;
         let grown = self.vocabulary.len() > tokens;
         let due = match at {
@@ -185,19 +192,19 @@ impl Learner {
         self.grammar = grammar;
         self.grammar_published = 0;
         self.served = None;
-        self.fit = Fit {
-            learnt,
-            at: learnt,
-            tokens: self.vocabulary.len(),
-        };
+        self.fit.at = learnt;
+        self.fit.tokens = self.vocabulary.len();
         true
     }
 
-    /// Takes one optimiser step, if there is enough to learn from; whether it did.
+    /// Takes one optimiser step, if there is enough to learn from that was not learnt from often
+    /// enough yet; whether it did.
     pub fn step(&mut self) -> Result<bool, Broken> {
-        if self.fit.at == 0 || self.replay.len() < FIRST_STEP || self.settings.vae.is_none() {
+        let enough = self.replay.len() >= FIRST_STEP && self.fit.lessons > 0;
+        if self.fit.at == 0 || !enough || self.settings.vae.is_none() {
             return Ok(false);
         }
+        self.fit.lessons = self.fit.lessons.saturating_sub(self.settings.batch as u64);
         self.grow()?;
         let LearnerSettings {
             batch, structures, ..
@@ -316,6 +323,9 @@ impl Learner {
             example,
         };
         self.replay.add(kept, &mut self.chance.replay);
+        // What is no longer kept can't be learnt from, however long training lagged behind.
+        let most = PASSES * self.replay.len() as u64;
+        self.fit.lessons = (self.fit.lessons + PASSES).min(most);
         self.status.traces_kept = self.replay.len() as u64;
         self.status.shapes_kept = self.replay.shapes() as u64;
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::chance;
 use crate::features::{Interner, Sampled, decode};
+use crate::model::VaeSettings;
 use crate::trace::{Span, SpanKind, StatusCode, Symbol, Trace};
 use rand::RngExt as _;
 
@@ -104,6 +105,31 @@ fn a_label_below_the_floor_is_in_no_snapshot_and_its_traces_wait() {
         0,
         "they are learnt once it is known"
     );
+}
+
+#[test]
+fn few_traces_are_not_learnt_by_heart_and_new_ones_are_learnt_from() {
+    let settings = LearnerSettings {
+        held_out_share: 0.0,
+        batch: 32,
+        structures: 0,
+        vae: Some(VaeSettings {
+            structure_hidden: 16,
+            timing_hidden: 16,
+            choice_hidden: 16,
+            ..VaeSettings::default()
+        }),
+        ..settings()
+    };
+    let mut learner = taught(settings, &[("GET /", 2)], 80);
+    let steps = |learner: &mut Learner| (0..).take_while(|_| learner.step().unwrap()).count();
+    // Twenty times 80 traces, 32 a step.
+    assert_eq!(steps(&mut learner), 50);
+    let texts = learner.texts.clone();
+    for _ in 0..8 {
+        learner.take(trace(&texts, "GET /", 2, &mut chance::stream(2, "more")));
+    }
+    assert_eq!(steps(&mut learner), 5);
 }
 
 #[test]

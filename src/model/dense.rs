@@ -48,37 +48,39 @@ impl WithSimd for Product<'_> {
             depth,
             cols,
         } = self;
-        let mut outs = out.chunks_exact_mut(4 * cols);
-        let mut rows = a.chunks_exact(4 * depth);
-        for (out, a) in (&mut outs).zip(&mut rows) {
-            block::<S, 4>(simd, out, a, b, depth, cols);
+        let lanes = size_of::<S::f32s>() / size_of::<f32>();
+        // Columns outside, rows inside: a few columns of `b` stay in the nearest cache.
+        let mut col = 0;
+        while col + 3 * lanes <= cols {
+            columns::<S, 3>(simd, out, a, b, depth, cols, col);
+            col += 3 * lanes;
         }
-        let rest = outs.into_remainder().chunks_exact_mut(cols);
-        for (out, a) in rest.zip(rows.remainder().chunks_exact(depth)) {
-            block::<S, 1>(simd, out, a, b, depth, cols);
+        while col < cols {
+            columns::<S, 1>(simd, out, a, b, depth, cols, col);
+            col += lanes;
         }
     }
 }
 
-/// A few rows of the product, all columns.
+/// All rows of the product, a few vectors of columns.
 #[inline(always)]
-fn block<S: Simd, const ROWS: usize>(
+fn columns<S: Simd, const VECTORS: usize>(
     simd: S,
     out: &mut [f32],
     a: &[f32],
     b: &[f32],
     depth: usize,
     cols: usize,
+    col: usize,
 ) {
-    let lanes = size_of::<S::f32s>() / size_of::<f32>();
-    let mut col = 0;
-    while col + 3 * lanes <= cols {
-        tile::<S, ROWS, 3>(simd, out, a, b, depth, cols, col);
-        col += 3 * lanes;
+    let mut outs = out.chunks_exact_mut(4 * cols);
+    let mut rows = a.chunks_exact(4 * depth);
+    for (out, a) in (&mut outs).zip(&mut rows) {
+        tile::<S, 4, VECTORS>(simd, out, a, b, depth, cols, col);
     }
-    while col < cols {
-        tile::<S, ROWS, 1>(simd, out, a, b, depth, cols, col);
-        col += lanes;
+    let rest = outs.into_remainder().chunks_exact_mut(cols);
+    for (out, a) in rest.zip(rows.remainder().chunks_exact(depth)) {
+        tile::<S, 1, VECTORS>(simd, out, a, b, depth, cols, col);
     }
 }
 
@@ -149,23 +151,57 @@ fn tanh(x: f32) -> f32 {
 /// the projected input and `u` the projected state. Shapes: x, u [rows, 3 hidden], h [rows,
 /// hidden]. `h` becomes h'; `x` becomes (r, z, n).
 pub fn gru_step(x: &mut [f32], u: &[f32], h: &mut [f32], hidden: usize) {
-    dispatch(|| {
+    dispatch(Step { x, u, h, hidden });
+}
+
+// A kernel is a struct and not a closure: a closure is not always inlined, and compiled by itself
+// it has the narrowest vectors.
+struct Step<'a> {
+    x: &'a mut [f32],
+    u: &'a [f32],
+    h: &'a mut [f32],
+    hidden: usize,
+}
+
+impl WithSimd for Step<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { x, u, h, hidden } = self;
         let rows = x
             .chunks_exact_mut(3 * hidden)
             .zip(u.chunks_exact(3 * hidden));
         for ((x, u), h) in rows.zip(h.chunks_exact_mut(hidden)) {
             let (r, x) = x.split_at_mut(hidden);
             let (z, n) = x.split_at_mut(hidden);
+            let [r, z, n, h] = [r, z, n, h].map(|part| part.as_chunks_mut::<LANES>().0);
             let (u_r, u) = u.split_at(hidden);
             let (u_z, u_n) = u.split_at(hidden);
-            for at in 0..hidden {
-                r[at] = sigmoid(r[at] + u_r[at]);
-                z[at] = sigmoid(z[at] + u_z[at]);
-                n[at] = tanh(n[at] + r[at] * u_n[at]);
-                h[at] = (1.0 - z[at]) * n[at] + z[at] * h[at];
+            let [u_r, u_z, u_n] = [u_r, u_z, u_n].map(|part| part.as_chunks::<LANES>().0);
+            for at in 0..hidden / LANES {
+                // All is read before anything is written: buffers can't be in each other's way.
+                let reset = each(|lane| sigmoid(r[at][lane] + u_r[at][lane]));
+                let update = each(|lane| sigmoid(z[at][lane] + u_z[at][lane]));
+                let new = each(|lane| tanh(n[at][lane] + reset[lane] * u_n[at][lane]));
+                let next =
+                    each(|lane| (1.0 - update[lane]) * new[lane] + update[lane] * h[at][lane]);
+                (r[at], z[at], n[at], h[at]) = (reset, update, new, next);
             }
         }
-    });
+    }
+}
+
+/// Numbers worked on at a time: widths of states are multiples of it.
+const LANES: usize = 16;
+
+#[inline(always)]
+fn each(mut of: impl FnMut(usize) -> f32) -> [f32; LANES] {
+    let mut all = [0.0; LANES];
+    for (lane, number) in all.iter_mut().enumerate() {
+        *number = of(lane);
+    }
+    all
 }
 
 /// Gradients through one [`gru_step`].
@@ -187,69 +223,110 @@ pub struct GruBack<'a> {
     pub d_x: &'a mut [f32],
     /// Gradient of the projected state.
     pub d_u: &'a mut [f32],
+    /// Width of the state.
+    pub hidden: usize,
 }
 
 impl GruBack<'_> {
     /// Fills in the gradients.
-    pub fn run(self, hidden: usize) {
-        dispatch(|| {
-            let Self {
-                gates,
-                u_n,
-                h,
-                d_h,
-                d_x,
-                d_u,
-            } = self;
-            for row in 0..h.len() / hidden {
-                let wide = row * 3 * hidden..(row + 1) * 3 * hidden;
-                let narrow = row * hidden..(row + 1) * hidden;
-                let (r, gates) = gates[wide.clone()].split_at(hidden);
-                let (z, n) = gates.split_at(hidden);
-                let (x_r, d_x) = d_x[wide.clone()].split_at_mut(hidden);
-                let (x_z, x_n) = d_x.split_at_mut(hidden);
-                let (v_r, d_u) = d_u[wide].split_at_mut(hidden);
-                let (v_z, v_n) = d_u.split_at_mut(hidden);
-                let (u_n, h) = (&u_n[narrow.clone()], &h[narrow.clone()]);
-                let d_h = &mut d_h[narrow];
-                for at in 0..hidden {
-                    let d = d_h[at];
-                    let d_n = d * (1.0 - z[at]) * (1.0 - n[at] * n[at]);
-                    let d_z = d * (h[at] - n[at]) * z[at] * (1.0 - z[at]);
-                    let d_r = d_n * u_n[at] * r[at] * (1.0 - r[at]);
-                    x_r[at] = d_r;
-                    x_z[at] = d_z;
-                    x_n[at] = d_n;
-                    v_r[at] = d_r;
-                    v_z[at] = d_z;
-                    v_n[at] = d_n * r[at];
-                    d_h[at] = d * z[at];
-                }
+    pub fn run(self) {
+        dispatch(self);
+    }
+}
+
+impl WithSimd for GruBack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self {
+            gates,
+            u_n,
+            h,
+            d_h,
+            d_x,
+            d_u,
+            hidden,
+        } = self;
+        for row in 0..h.len() / hidden {
+            let wide = row * 3 * hidden..(row + 1) * 3 * hidden;
+            let narrow = row * hidden..(row + 1) * hidden;
+            let (r, gates) = gates[wide.clone()].split_at(hidden);
+            let (z, n) = gates.split_at(hidden);
+            let (u_n, h) = (&u_n[narrow.clone()], &h[narrow.clone()]);
+            let [r, z, n, u_n, h] = [r, z, n, u_n, h].map(|part| part.as_chunks::<LANES>().0);
+            let d_h = d_h[narrow].as_chunks_mut::<LANES>().0;
+            let (x_r, d_x) = d_x[wide.clone()].split_at_mut(hidden);
+            let (x_z, x_n) = d_x.split_at_mut(hidden);
+            let (v_r, d_u) = d_u[wide].split_at_mut(hidden);
+            let (v_z, v_n) = d_u.split_at_mut(hidden);
+            let parts = [x_r, x_z, x_n, v_r, v_z, v_n];
+            let [x_r, x_z, x_n, v_r, v_z, v_n] = parts.map(|part| part.as_chunks_mut::<LANES>().0);
+            for at in 0..hidden / LANES {
+                let (r, z, n, u_n, h) = (r[at], z[at], n[at], u_n[at], h[at]);
+                let d = d_h[at];
+                let d_n = each(|lane| d[lane] * (1.0 - z[lane]) * (1.0 - n[lane] * n[lane]));
+                let d_z = each(|lane| d[lane] * (h[lane] - n[lane]) * z[lane] * (1.0 - z[lane]));
+                let d_r = each(|lane| d_n[lane] * u_n[lane] * r[lane] * (1.0 - r[lane]));
+                (x_r[at], x_z[at], x_n[at]) = (d_r, d_z, d_n);
+                (v_r[at], v_z[at]) = (d_r, d_z);
+                v_n[at] = each(|lane| d_n[lane] * r[lane]);
+                d_h[at] = each(|lane| d[lane] * z[lane]);
             }
-        });
+        }
     }
 }
 
 /// Logits to weights, in place: exp(logit - highest). Returns the highest logit.
 pub fn exponents(logits: &mut [f32]) -> f32 {
-    dispatch(|| {
-        let highest = logits
-            .iter()
-            .fold(f32::NEG_INFINITY, |high, &x| high.max(x));
-        for x in logits.iter_mut() {
-            *x = exp(*x - highest);
+    dispatch(Exponents(logits))
+}
+
+struct Exponents<'a>(&'a mut [f32]);
+
+impl WithSimd for Exponents<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f32 {
+        // Of several numbers side by side: which comes first does not matter to a maximum.
+        let higher = |high: f32, x: f32| if x > high { x } else { high };
+        let (chunks, rest) = self.0.as_chunks_mut::<LANES>();
+        let mut last = [f32::NEG_INFINITY; LANES];
+        last[..rest.len()].copy_from_slice(rest);
+        let mut high = last;
+        for chunk in &*chunks {
+            high = each(|lane| higher(high[lane], chunk[lane]));
         }
+        let highest = high.into_iter().fold(f32::NEG_INFINITY, higher);
+        for chunk in chunks {
+            *chunk = each(|lane| exp(chunk[lane] - highest));
+        }
+        last = each(|lane| exp(last[lane] - highest));
+        rest.copy_from_slice(&last[..rest.len()]);
         highest
-    })
+    }
 }
 
 /// `out += row`, for each of the rows.
 pub fn add_row(out: &mut [f32], row: &[f32]) {
-    dispatch(|| {
-        for (out, x) in out.iter_mut().zip(row) {
+    dispatch(AddRow { out, row });
+}
+
+struct AddRow<'a> {
+    out: &'a mut [f32],
+    row: &'a [f32],
+}
+
+impl WithSimd for AddRow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (out, x) in self.out.iter_mut().zip(self.row) {
             *out += x;
         }
-    });
+    }
 }
 
 #[cfg(test)]

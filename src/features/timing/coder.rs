@@ -166,9 +166,9 @@ impl Coder {
         self.table(context(place, tokens, at, end_slot(mode)))
     }
 
-    /// Natural logarithm of the share of training values in each bin of a span's start: where a
-    /// network that knows nothing else should begin.
-    pub fn start_log_shares(
+    /// Share of training values in each bin of a span's start: where a network that knows nothing
+    /// else should begin.
+    pub fn start_shares(
         &self,
         skeleton: &Skeleton,
         tokens: &[Token],
@@ -176,19 +176,18 @@ impl Coder {
         mode: StartMode,
     ) -> [f32; BINS] {
         self.start(&skeleton.places()[at], tokens, at, mode)
-            .log_shares()
+            .shares()
     }
 
-    /// As [`Coder::start_log_shares`], of a span's end.
-    pub fn end_log_shares(
+    /// As [`Coder::start_shares`], of a span's end.
+    pub fn end_shares(
         &self,
         skeleton: &Skeleton,
         tokens: &[Token],
         at: usize,
         mode: EndMode,
     ) -> [f32; BINS] {
-        self.end(&skeleton.places()[at], tokens, at, mode)
-            .log_shares()
+        self.end(&skeleton.places()[at], tokens, at, mode).shares()
     }
 
     fn table(&self, (token, parent, slot, index): Context) -> &Table {

@@ -139,14 +139,14 @@ impl Table {
         (level / (1.0 - level)).ln() / 1.702
     }
 
-    /// Natural logarithm of the share of training values in each bin, none of them zero.
-    pub(super) fn log_shares(&self) -> [f32; BINS] {
+    /// Share of training values in each bin, none of them zero.
+    pub(super) fn shares(&self) -> [f32; BINS] {
         let values = f64::from(self.values.max(1));
         let total = values + EMPTY_SHARE * BINS as f64;
-        let mut shares = [(EMPTY_SHARE / total).ln() as f32; BINS];
+        let mut shares = [(EMPTY_SHARE / total) as f32; BINS];
         for (bin, share) in shares.iter_mut().enumerate().take(ABOVE.into()).skip(1) {
             let held = f64::from(self.below[bin] - self.below[bin - 1]) * values;
-            *share = ((held + EMPTY_SHARE) / total).ln() as f32;
+            *share = ((held + EMPTY_SHARE) / total) as f32;
         }
         shares
     }
@@ -280,7 +280,7 @@ mod tests {
     fn a_value_that_half_of_the_training_values_have_keeps_its_share() {
         let table = table((0..1000).map(|value| if value % 2 == 0 { 5_000 } else { value }));
         let (bin, _) = table.code(5_000);
-        let share = table.log_shares()[usize::from(bin)].exp();
+        let share = table.shares()[usize::from(bin)];
         assert!((share - 0.5).abs() < 0.01, "{share}");
         assert_eq!(table.distance(bin, 0.01), 5_000);
         assert_eq!(table.distance(bin, 0.99), 5_000);
@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn shares_of_the_bins_add_up_to_one_and_the_middle_scores_zero() {
         let table = table((0..10_000).map(|value| value * 3));
-        let total: f32 = table.log_shares().iter().map(|share| share.exp()).sum();
+        let total: f32 = table.shares().iter().sum();
         assert!((total - 1.0).abs() < 1e-3, "{total}");
         let (bin, within) = table.code(15_000);
         assert!(table.score(bin, within).abs() < 0.05);

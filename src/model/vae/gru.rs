@@ -142,8 +142,9 @@ impl CustomOp2 for Gru {
                 d_h,
                 d_x: &mut d_x[wide.clone()],
                 d_u: &mut d_u[wide.clone()],
+                hidden,
             }
-            .run(hidden);
+            .run();
             add_product(d_h, &d_u[wide], &across, 3 * hidden, hidden);
         }
         let device = x.device();

@@ -122,6 +122,11 @@ impl Tree {
         !self.is_empty() && self.promised == 0
     }
 
+    /// Number of spans there will be at least: those so far and those promised.
+    pub fn certain(&self) -> u64 {
+        self.len() as u64 + self.promised
+    }
+
     /// Where the next span goes. A span that nobody promised becomes a root.
     pub fn slot(&mut self) -> Slot {
         while self.open.last().is_some_and(|&(_, _, left)| left == 0) {
@@ -213,8 +218,10 @@ mod tests {
         assert!(!tree.is_whole());
         tree.add(1);
         assert!(!tree.is_whole());
+        assert_eq!((tree.len(), tree.certain()), (1, 2));
         tree.add(0);
         assert!(tree.is_whole());
+        assert_eq!(tree.certain(), 2);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use rand::RngExt as _;
 
 use crate::chance::Rng;
+use crate::features::context::Memory;
 use crate::features::timing::Coder;
 use crate::features::{Sampled, SampledSpan, Token};
 use crate::model::{VaeError, Weights};
@@ -25,8 +26,11 @@ use timing::{Timed, Timing};
 
 /// Traces drawn abreast.
 const ABREAST: usize = 32;
-/// Structures drawn in search of an exact size before numbers of children are bent to reach it.
-const TRIES: usize = 64;
+/// Traces drawn together: those of like sizes are then drawn abreast.
+const TOGETHER: usize = 8 * ABREAST;
+/// Spans drawn in search of a trace of an exact size, as a multiple of the size and at least,
+/// before numbers of children are bent to reach it.
+const SEARCH: (usize, usize) = (2, 256);
 
 /// Draws traces from a VAE's weights. The same weights and chance draw the same.
 #[derive(Debug)]
@@ -38,6 +42,8 @@ pub(super) struct VaeSampler {
     /// The prior of z_G: sums of shares.
     prior: Vec<f32>,
     max_spans: usize,
+    /// One for each trace abreast.
+    memories: Vec<Memory>,
 }
 
 impl VaeSampler {
@@ -56,6 +62,7 @@ impl VaeSampler {
             timing: Timing::new(weights)?,
             prior: weights.shares().iter().scan(0.0, sum).collect(),
             max_spans: weights.settings().max_spans,
+            memories: vec![Memory::default(); ABREAST],
             coder,
             services,
         })
@@ -71,13 +78,10 @@ impl VaeSampler {
     ) -> Vec<Sampled> {
         let mut drawn = Vec::with_capacity(count);
         while drawn.len() < count {
-            let abreast = ABREAST.min(count - drawn.len());
+            let some = TOGETHER.min(count - drawn.len());
             let growing = match size {
-                None => self.structures(rng, abreast, 1, self.max_spans),
-                Some(size) => {
-                    let size = size.clamp(1, self.max_spans);
-                    (0..abreast).map(|_| self.of_size(rng, size)).collect()
-                }
+                None => self.grown(rng, some, |code| Growing::new(code, 1, self.max_spans)),
+                Some(size) => self.of_size(rng, some, size.clamp(1, self.max_spans)),
             };
             let mut choose = Draw::new(growing.len(), rng);
             drawn.extend(self.times(&growing, &mut choose));
@@ -85,28 +89,32 @@ impl VaeSampler {
         drawn
     }
 
-    fn structures(&self, rng: &mut Rng, count: usize, least: usize, most: usize) -> Vec<Growing> {
-        let mut growing: Vec<Growing> = (0..count)
-            .map(|_| Growing::new(self.code(rng), least, most))
-            .collect();
+    /// Structures of codes drawn from the prior.
+    fn grown(&self, rng: &mut Rng, count: usize, begin: impl Fn(usize) -> Growing) -> Vec<Growing> {
+        let mut growing: Vec<Growing> = (0..count).map(|_| begin(self.code(rng))).collect();
         let mut choose = Draw::new(count, rng);
         self.structure.grow(&mut growing, &mut choose);
         growing
     }
 
-    /// A structure of exactly so many spans: one that came out so by itself, or one that is bent.
-    fn of_size(&self, rng: &mut Rng, size: usize) -> Growing {
-        for _ in 0..TRIES / ABREAST {
-            // One more than wanted may be promised, so that the end is not bent to fit.
-            let most = (size + 1).min(self.max_spans);
-            let drawn = self.structures(rng, ABREAST, 1, most);
-            let found = drawn.into_iter().find(|drawn| drawn.example.len() == size);
-            if let Some(found) = found {
-                return found;
-            }
+    /// Structures of exactly so many spans: those that come out so by themselves, as far as they
+    /// are found, then some that are bent.
+    fn of_size(&self, rng: &mut Rng, count: usize, size: usize) -> Vec<Growing> {
+        let mut found = Vec::with_capacity(count);
+        let (times, least) = SEARCH;
+        let mut left = (times * size + least) * count;
+        while found.len() < count && left > 0 {
+            let begin = |code| Growing::up_to(code, self.max_spans, size);
+            let drawn = self.grown(rng, 2 * ABREAST, begin);
+            let spans: usize = drawn.iter().map(|drawn| drawn.example.len()).sum();
+            left = left.saturating_sub(spans);
+            let fit = |drawn: &Growing| drawn.is_whole() && drawn.example.len() == size;
+            let room = count - found.len();
+            found.extend(drawn.into_iter().filter(fit).take(room));
         }
-        let mut bent = self.structures(rng, 1, size, size);
-        bent.pop().unwrap_or_default()
+        let bent = count - found.len();
+        found.extend(self.grown(rng, bent, |code| Growing::new(code, size, size)));
+        found
     }
 
     fn code(&self, rng: &mut Rng) -> usize {
@@ -117,7 +125,7 @@ impl VaeSampler {
     }
 
     /// Draws the times of structures; traces in the order of the structures.
-    fn times(&self, growing: &[Growing], choose: &mut impl Choose) -> Vec<Sampled> {
+    fn times(&mut self, growing: &[Growing], choose: &mut impl Choose) -> Vec<Sampled> {
         let mut order: Vec<usize> = (0..growing.len()).collect();
         order.sort_by_key(|&at| std::cmp::Reverse(growing[at].example.len()));
         let timed = |&at: &usize| {
@@ -125,8 +133,11 @@ impl VaeSampler {
             Timed::new(at, growing[at].code, &example.tokens, &example.arity)
         };
         let mut timed: Vec<Timed> = order.iter().map(timed).collect();
-        self.timing
-            .draw(&self.coder, &self.services, &mut timed, choose);
+        for some in timed.chunks_mut(ABREAST) {
+            let memories = &mut self.memories;
+            self.timing
+                .draw(&self.coder, &self.services, (some, memories), choose);
+        }
         let mut sampled: Vec<Sampled> = growing.iter().map(|_| Sampled::default()).collect();
         for (at, timed) in order.into_iter().zip(timed) {
             sampled[at] = finished(&growing[at], &timed);

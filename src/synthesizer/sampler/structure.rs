@@ -1,5 +1,6 @@
 //! Structures: token, status, number of children and link of each span, in depth-first pre-order.
 
+use super::ABREAST;
 use super::choice::{Choose, Event};
 use super::layer::{First, Input, Layer, Rows, matrix, relu};
 use crate::model::dense::{exponents, gru_step};
@@ -32,22 +33,44 @@ pub(super) struct Structure {
 pub(super) struct Growing {
     pub(super) example: Example,
     pub(super) code: usize,
-    /// Spans there are to be at least and at most.
-    pub(super) least: usize,
-    pub(super) most: usize,
+    /// Spans there are to be at least and at most: numbers of children that lead elsewhere are
+    /// not chosen.
+    least: usize,
+    most: usize,
+    /// Spans above which it is given up, not whole.
+    limit: usize,
     tree: Tree,
     /// The state after each span that was read. [spans, hidden].
     states: Vec<f32>,
 }
 
 impl Growing {
+    /// A structure of `least` to `most` spans.
     pub(super) fn new(code: usize, least: usize, most: usize) -> Self {
         Self {
             code,
             least,
             most,
+            limit: usize::MAX,
             ..Self::default()
         }
+    }
+
+    /// One of up to `most` spans that is given up as soon as it can't but have more than `limit`.
+    pub(super) fn up_to(code: usize, most: usize, limit: usize) -> Self {
+        Self {
+            limit,
+            ..Self::new(code, 1, most)
+        }
+    }
+
+    /// Whether every span has all its children.
+    pub(super) fn is_whole(&self) -> bool {
+        self.tree.is_whole()
+    }
+
+    fn grows(&self) -> bool {
+        !self.is_whole() && self.tree.certain() <= self.limit as u64
     }
 }
 
@@ -114,13 +137,22 @@ impl Structure {
         })
     }
 
-    /// Grows structures, all abreast, until each is whole.
+    /// Grows structures until each is whole or given up, some abreast: where one ends, the next
+    /// begins.
     pub(super) fn grow(&self, growing: &mut [Growing], choose: &mut impl Choose) {
-        let mut active: Vec<usize> = (0..growing.len()).collect();
+        let mut waiting = 0..growing.len();
+        let mut active: Vec<usize> = waiting.by_ref().take(ABREAST).collect();
         let mut buffers = Buffers::default();
         while !active.is_empty() {
             self.step(growing, &active, &mut buffers, choose);
-            active.retain(|&trace| !growing[trace].tree.is_whole());
+            active.retain(|&trace| {
+                let growing = &mut growing[trace];
+                if !growing.grows() {
+                    growing.states = Vec::new();
+                }
+                growing.grows()
+            });
+            active.extend(waiting.by_ref().take(ABREAST - active.len()));
         }
     }
 

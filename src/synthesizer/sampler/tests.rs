@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::choice::{Choose, Event};
 use super::*;
 use crate::chance;
-use crate::features::context::Memory;
 use crate::features::{Skeleton, lesson};
 use crate::model::vae::VaeSettings;
 use crate::model::{Example, TimeCode, Vae};
@@ -136,7 +135,7 @@ impl Choose for Forced<'_> {
 #[test]
 fn the_compiled_decoder_gives_every_choice_the_share_that_the_trained_one_gives_it() {
     let vae = vae(5);
-    let sampler = sampler(&vae);
+    let mut sampler = sampler(&vae);
     let rng = &mut chance::stream(6, "examples");
     let mut examples = [1, 2, 9, 30, 17].map(|spans| example(spans, rng));
     // Positions within bins are what `Forced` gives: what is told of earlier times must agree.
@@ -205,16 +204,41 @@ fn every_draw_of_a_model_that_knows_nothing_is_a_whole_tree() {
     }
 }
 
+/// Draws traces of a fixed size.
+fn check_size(vae: &Vae, size: usize) {
+    let drawn = sampler(vae).sample_many(&mut chance::stream(9, "draw"), 2, Some(size));
+    assert_eq!(drawn.len(), 2);
+    for sampled in drawn {
+        assert_eq!(sampled.spans.len(), size);
+        check_whole(&sampled);
+    }
+}
+
 #[test]
 fn a_trace_of_fixed_size_has_exactly_that_size() {
-    let mut sampler = sampler(&vae(3));
-    for size in [1, 2, 50, 300] {
-        let drawn = sampler.sample_many(&mut chance::stream(9, "draw"), 2, Some(size));
-        for sampled in drawn {
-            assert_eq!(sampled.spans.len(), size);
-            check_whole(&sampled);
-        }
+    let settings = VaeSettings {
+        max_spans: 1_000,
+        ..settings()
+    };
+    let vae = Vae::new(settings, TOKENS, &mut chance::stream(3, "weights")).unwrap();
+    for size in [1, 2, 50, 1_000] {
+        check_size(&vae, size);
     }
+}
+
+#[test]
+fn a_structure_is_given_up_once_it_must_become_too_large_and_never_bent() {
+    let sampler = sampler(&vae(5));
+    let rng = &mut chance::stream(11, "draw");
+    let drawn = sampler.grown(rng, 200, |code| Growing::up_to(code, 300, 5));
+    let (whole, given_up): (Vec<_>, Vec<_>) = drawn.iter().partition(|drawn| drawn.is_whole());
+    assert!(whole.iter().all(|drawn| drawn.example.len() <= 5));
+    let promised = |drawn: &Growing| drawn.example.arity.iter().sum::<u32>() + 1;
+    assert!(given_up.iter().all(|drawn| promised(drawn) > 5));
+    // Those with a single span need one number of children of six, even at the outset.
+    let single = whole.iter().filter(|drawn| drawn.example.len() == 1);
+    let single = single.count();
+    assert!((10..70).contains(&single), "{single} of 200");
 }
 
 #[test]

@@ -37,7 +37,6 @@ pub(super) struct Timed {
     pub(super) tokens: Vec<Token>,
     /// Start and end of each span, once they were drawn.
     pub(super) times: Vec<(i64, i64)>,
-    memory: Memory,
 }
 
 impl Timed {
@@ -130,12 +129,13 @@ impl Timing {
         })
     }
 
-    /// Draws the times of traces, all abreast. The longest trace comes first.
+    /// Draws the times of traces, all abreast. The longest trace comes first; there are as many
+    /// memories as traces, or more.
     pub(super) fn draw(
         &self,
         coder: &Coder,
         services: &[u32],
-        timed: &mut [Timed],
+        (timed, memories): (&mut [Timed], &mut [Memory]),
         choose: &mut impl Choose,
     ) {
         let hidden = self.hidden;
@@ -144,14 +144,14 @@ impl Timing {
         let mut active = timed.len();
         let mut walks: Vec<Drawing<'_>> = timed
             .iter_mut()
-            .map(|timed| {
+            .zip(memories)
+            .map(|(timed, memory)| {
                 let Timed {
                     number,
                     code,
                     skeleton,
                     tokens,
                     times,
-                    memory,
                 } = timed;
                 Drawing {
                     number: *number,
@@ -248,7 +248,7 @@ impl Timing {
             if at > 0 {
                 let logits = &mut logits[trace * self.start_bin_out.cols()..][..BINS];
                 let mode = StartMode::from_number(starts[trace].mode);
-                let shares = coder.start_log_shares(drawing.skeleton, drawing.tokens, at, mode);
+                let shares = coder.start_shares(drawing.skeleton, drawing.tokens, at, mode);
                 let bin = bin(logits, &shares, |weights, allowed| {
                     choose.choose(drawing.number, at, Event::StartBin, weights, allowed)
                 });
@@ -280,7 +280,7 @@ impl Timing {
         for (trace, drawing) in drawings.iter_mut().enumerate() {
             let logits = &mut logits[trace * self.end_bin_out.cols()..][..BINS];
             let mode = EndMode::from_number(drawing.end.mode);
-            let shares = coder.end_log_shares(drawing.skeleton, drawing.tokens, at, mode);
+            let shares = coder.end_shares(drawing.skeleton, drawing.tokens, at, mode);
             let bin = bin(logits, &shares, |weights, allowed| {
                 choose.choose(drawing.number, at, Event::EndBin, weights, allowed)
             });
@@ -321,9 +321,9 @@ fn bin(
     shares: &[f32; BINS],
     choose: impl FnOnce(&[f32], Allowed<'_>) -> usize,
 ) -> u8 {
-    for (logit, share) in logits.iter_mut().zip(shares) {
-        *logit += share;
-    }
     exponents(logits);
+    for (weight, share) in logits.iter_mut().zip(shares) {
+        *weight *= share;
+    }
     choose(logits, &|bin| DRAWN.contains(&bin)) as u8
 }
