@@ -8,12 +8,16 @@
 pub mod document;
 pub mod process;
 pub mod raw;
+pub mod scrape;
 pub mod sdk;
 pub mod shop;
 pub mod sink;
 pub mod traffic;
+pub mod usage;
+pub mod validity;
 
 pub use document::{Document, Shape};
 pub use process::{Running, free_port};
+pub use scrape::Reading;
 pub use sdk::Sdk;
 pub use sink::Sink;

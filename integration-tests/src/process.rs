@@ -24,16 +24,12 @@ fn build() -> anyhow::Result<PathBuf> {
         .and_then(Path::parent)
         .context("this test does not lie in a cargo target folder")?;
     let mut cargo = std::process::Command::new(env!("CARGO"));
-    cargo.args([
-        "build",
-        "--quiet",
-        "--package",
-        "doppelspan",
-        "--bin",
-        "doppelspan",
-    ]);
+    cargo.args(["build", "--quiet", "--bin", "doppelspan"]);
     if folder.file_name().is_some_and(|name| name == "release") {
         cargo.arg("--release");
+    } else {
+        // As `cargo test --workspace` has built it, so that nothing is built twice.
+        cargo.arg("--workspace");
     }
     let status = cargo.current_dir(root()).status()?;
     anyhow::ensure!(status.success(), "the program does not build");

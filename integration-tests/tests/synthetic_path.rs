@@ -1,47 +1,12 @@
 //! Synthetic traces come out marked, whole, and with nothing observed in them but vocabulary.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use integration_tests::{Document, Running, Shape, Sink, sink::hex, traffic};
-use opentelemetry_proto::tonic::trace::v1::Span;
+use integration_tests::{Document, Running, Shape, Sink, sink::hex, traffic, validity};
 
 const SYNTHESIZER: &str = "assembler: { max_wait: 2s }, \
     generation: { mode: rate, rate: 100 }, privacy: { min_traces: 20 }";
-
-/// One root a trace, every parent there, no cycle, no id twice.
-fn check_valid(spans: &[Span]) -> anyhow::Result<usize> {
-    let mut traces: BTreeMap<&[u8], BTreeMap<&[u8], &[u8]>> = BTreeMap::new();
-    for span in spans {
-        anyhow::ensure!(
-            span.trace_id.len() == 16 && span.span_id.len() == 8,
-            "{span:?}"
-        );
-        anyhow::ensure!(
-            span.start_time_unix_nano <= span.end_time_unix_nano,
-            "{span:?}"
-        );
-        let trace = traces.entry(&span.trace_id).or_default();
-        let before = trace.insert(&span.span_id, &span.parent_span_id);
-        anyhow::ensure!(before.is_none(), "{} twice", hex(&span.span_id));
-    }
-    for (id, trace) in &traces {
-        let roots = trace.values().filter(|parent| parent.is_empty()).count();
-        anyhow::ensure!(roots == 1, "trace {} has {roots} roots", hex(id));
-        for mut at in trace.keys() {
-            let mut steps = 0;
-            while !trace[at].is_empty() {
-                let parent = trace.get_key_value(trace[at]);
-                at = parent
-                    .ok_or_else(|| anyhow::anyhow!("{} has no parent", hex(at)))?
-                    .0;
-                steps += 1;
-                anyhow::ensure!(steps <= trace.len(), "trace {} has a cycle", hex(id));
-            }
-        }
-    }
-    Ok(traces.len())
-}
 
 fn with_secrets(mut requests: Vec<traffic::Request>) -> Vec<traffic::Request> {
     let mut left = 10;
@@ -85,7 +50,7 @@ async fn check(forward: bool) -> anyhow::Result<()> {
     }
 
     let synthetic = sink.spans(true);
-    assert!(check_valid(&synthetic)? > 50);
+    assert!(validity::traces(&synthetic)? > 50);
     let names: BTreeSet<_> = synthetic.iter().map(|span| span.name.as_str()).collect();
     let known: BTreeSet<_> = (0..5).map(|at| format!("operation {at}")).collect();
     for name in &names {

@@ -53,6 +53,12 @@ pub enum SynthesizerError {
         /// The file.
         path: PathBuf,
     },
+    /// The folder of the checkpoint is missing.
+    #[error("checkpoint.path: there is no folder {folder}; make it, or choose another folder")]
+    NoFolder {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// The folder of the checkpoint can't be written.
     #[error(
         "checkpoint.path: {folder} can't be written ({source}); choose another folder, or make it writable"
@@ -269,6 +275,9 @@ fn learner(
             Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
             _ => PathBuf::from("."),
         };
+        if !folder.is_dir() {
+            return Err(SynthesizerError::NoFolder { folder });
+        }
         if let Err(source) = tempfile::NamedTempFile::new_in(&folder) {
             return Err(SynthesizerError::Folder { folder, source });
         }
