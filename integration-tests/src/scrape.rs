@@ -52,6 +52,16 @@ impl Reading {
     }
 }
 
+impl std::fmt::Display for Reading {
+    /// A line for each series that is not 0.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for series in self.0.iter().filter(|series| series.value != 0.0) {
+            writeln!(f, "{} {:?} {}", series.name, series.labels, series.value)?;
+        }
+        Ok(())
+    }
+}
+
 fn series(line: &str) -> Option<Series> {
     let (series, value) = line.rsplit_once(' ').filter(|_| !line.starts_with('#'))?;
     let (name, labels) = series.split_once('{').unwrap_or((series, ""));
