@@ -45,9 +45,7 @@ struct Figures {
     peak_mib: f64,
     /// CPU nanoseconds per span by kind of thread.
     threads: BTreeMap<String, f64>,
-    /// Share of the spans that the tap shed, and of the traces that the learner had no room for.
-    shed: f64,
-    missed: f64,
+    learnt: Learnt,
 }
 
 fn attribute(key: &str, value: &str) -> KeyValue {
@@ -233,9 +231,9 @@ async fn measure(middle: Middle, program: &Path, requests: u64) -> anyhow::Resul
         sink.spans()
     );
     let spans = expected as f64;
-    let (shed, missed) = match middle {
+    let learnt = match middle {
         Middle::Learning => learnt(&metrics, expected).await?,
-        _ => (0.0, 0.0),
+        _ => Learnt::default(),
     };
     Ok(Figures {
         spans_per_cpu_second: spans / cpu,
@@ -245,14 +243,13 @@ async fn measure(middle: Middle, program: &Path, requests: u64) -> anyhow::Resul
             .into_iter()
             .map(|(name, seconds)| (name, seconds / spans * 1e9))
             .collect(),
-        shed,
-        missed,
+        learnt,
     })
 }
 
 /// Waits until every span that the tap has seen is accounted for: shed, in an open trace, or in
-/// one that is over. Shares of the spans that were shed, and of the whole traces not taken.
-async fn learnt(metrics: &str, expected: usize) -> anyhow::Result<(f64, f64)> {
+/// one that is over.
+async fn learnt(metrics: &str, expected: usize) -> anyhow::Result<Learnt> {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let told = Reading::of(metrics).await?;
@@ -263,7 +260,12 @@ async fn learnt(metrics: &str, expected: usize) -> anyhow::Result<(f64, f64)> {
         if seen == expected && shed + over + open == seen {
             let missed = told.sum("doppelspan_learner_dropped_traces_total", &[]);
             let whole = told.sum("doppelspan_assembler_traces_total", &[("fate", "complete")]);
-            return Ok((shed as f64 / seen as f64, missed / whole.max(1.0)));
+            let evicted = told.sum("doppelspan_assembler_spans_total", &[("fate", "evicted")]);
+            return Ok(Learnt {
+                shed: shed as f64 / seen as f64,
+                evicted: evicted / seen as f64,
+                missed: missed / whole.max(1.0),
+            });
         }
         anyhow::ensure!(
             Instant::now() < deadline,
@@ -271,6 +273,17 @@ async fn learnt(metrics: &str, expected: usize) -> anyhow::Result<(f64, f64)> {
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// Shares of what the synthesizer was shown and gave up.
+#[derive(Debug, Default, Clone, Copy)]
+struct Learnt {
+    /// Of the spans: shed by the tap.
+    shed: f64,
+    /// Of the spans: of traces given up by the assembler to make room.
+    evicted: f64,
+    /// Of the whole traces: not taken by the learner.
+    missed: f64,
 }
 
 async fn connect(listen: &str, log: &Path) -> anyhow::Result<tonic::transport::Channel> {
@@ -407,8 +420,10 @@ fn costs(figures: &[Vec<Figures>]) {
     }
     let share = |figure: fn(&Figures) -> f64| median(figures[1].iter().map(figure).collect());
     println!(
-        "of the spans the tap shed {:.1}%, of the whole traces the learner had no room for {:.1}%",
-        share(|f| f.shed) * 100.0,
-        share(|f| f.missed) * 100.0
+        "of the spans {:.1}% were shed by the tap and {:.1}% evicted by the assembler; of the whole \
+         traces the learner had no room for {:.1}%",
+        share(|f| f.learnt.shed) * 100.0,
+        share(|f| f.learnt.evicted) * 100.0,
+        share(|f| f.learnt.missed) * 100.0
     );
 }
