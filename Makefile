@@ -4,13 +4,13 @@ SHELL := bash
 SDKS := .sdks
 PYTHON ?= python3
 
-.PHONY: help build release test unit integration fixtures demo sdks lint fmt layers validate doc ci bench peers clean
+.PHONY: help build release test unit integration fixtures demo sdks lint fmt layers validate doc ci bench dist peers clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build the program for debugging (target/debug/doppelspan)
-	cargo build
+	cargo build --workspace --bin doppelspan
 
 release: ## build the program for use (target/release/doppelspan)
 	cargo build --release
@@ -72,7 +72,10 @@ validate: build ## check every example pipeline
 doc: ## build the documentation with warnings denied
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 
-bench: release ## print the benchmarks, beside the peers that are there (see `make peers`)
+dist: ## build the program as it is given to others, small and slow to build (target/dist/doppelspan)
+	cargo build --profile dist
+
+bench: release dist ## print the benchmarks, beside the peers that are there (see `make peers`)
 	cargo bench -p integration-tests
 
 peers: ## build the pinned neighbours (an OpenTelemetry Collector) into an ignored folder

@@ -1,22 +1,25 @@
 //! gRPC in, gRPC out, as processes: spans per CPU-second of the process in the middle.
 //!
-//! One run measures doppelspan with learning off, with learning on, and the Collector that
+//! One run measures doppelspan without a synthesizer, with one that learns, and the Collector that
 //! `make peers` built, in turn and several times, so that their ratios hold on a noisy machine.
-//! Every span is accounted for at the sink, or the benchmark fails.
+//! Every accepted span is accounted for at the sink, or the benchmark fails; so is every span that
+//! the synthesizer's tap has seen.
 //!
-//! `THROUGHPUT_SPANS` and `THROUGHPUT_ROUNDS` change the size (2,000,000 and 3).
+//! `THROUGHPUT_SPANS` and `THROUGHPUT_ROUNDS` change the size (2,000,000 and 3), and
+//! `THROUGHPUT_IDLE` how many seconds a process idles before its memory is read (10).
 
 #![allow(
     clippy::disallowed_methods,
     reason = "a benchmark reads the clock and its own settings"
 )]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use integration_tests::{free_port, process, raw};
+use integration_tests::{Reading, free_port, process, raw, usage};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
@@ -35,12 +38,14 @@ enum Middle {
     Collector,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone)]
 struct Figures {
     spans_per_cpu_second: f64,
     spans_per_second: f64,
     peak_mib: f64,
-    idle_mib: f64,
+    /// CPU nanoseconds per span by kind of thread.
+    threads: BTreeMap<String, f64>,
+    learnt: Learnt,
 }
 
 fn attribute(key: &str, value: &str) -> KeyValue {
@@ -106,16 +111,18 @@ fn span(number: u64) -> Span {
     }
 }
 
-fn document(middle: Middle, listen: &str, backend: &str) -> String {
-    let (connectors, outlets, synthetic, telemetry) = match middle {
-        Middle::Forwarding => ("", "otlp_grpc", "", "metrics: { level: none }"),
-        Middle::Collector => ("", "otlp_grpc", "", "metrics: { level: none }"),
+fn document(middle: Middle, listen: &str, metrics: &str, backend: &str) -> String {
+    let (connectors, outlets, synthetic) = match middle {
+        Middle::Forwarding | Middle::Collector => ("", "otlp_grpc", ""),
         Middle::Learning => (
             "connectors: { synthesizer: { generation: { mode: mirror, ratio: 0.01 } } }\n",
             "otlp_grpc, synthesizer",
             "    traces/synthetic: { receivers: [synthesizer], exporters: [debug] }\n",
-            "metrics: { level: none }",
         ),
+    };
+    let telemetry = match middle {
+        Middle::Collector => "level: none".to_owned(),
+        _ => format!("address: '{metrics}'"),
     };
     format!(
         "receivers: {{ otlp: {{ protocols: {{ grpc: {{ endpoint: '{listen}', max_recv_msg_size_mib: 64 }} }} }} }}
@@ -123,7 +130,7 @@ fn document(middle: Middle, listen: &str, backend: &str) -> String {
   otlp_grpc: {{ endpoint: '{backend}', compression: none, tls: {{ insecure: true }} }}
   debug: {{}}
 service:
-  telemetry: {{ {telemetry} }}
+  telemetry: {{ metrics: {{ {telemetry} }} }}
   pipelines:
     traces: {{ receivers: [otlp], exporters: [{outlets}] }}
 {synthetic}"
@@ -139,32 +146,23 @@ impl Drop for Process {
     }
 }
 
-/// User and system seconds of a process so far.
-fn cpu_seconds(id: u32) -> anyhow::Result<f64> {
-    let text = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
-    // The name in brackets may hold spaces; utime and stime are fields 14 and 15.
-    let (_, rest) = text.rsplit_once(')').unwrap_or_default();
-    let fields: Vec<&str> = rest.split_whitespace().collect();
-    let ticks: f64 = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
-    Ok(ticks / 100.0)
+/// A process in the middle, started and connected to.
+struct Started {
+    process: Process,
+    channel: tonic::transport::Channel,
+    sink: raw::NullSink,
+    metrics: String,
+    _folder: tempfile::TempDir,
 }
 
-fn memory_mib(id: u32, key: &str) -> anyhow::Result<f64> {
-    let text = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-    let line = text.lines().find(|line| line.starts_with(key));
-    let kib = line.and_then(|line| line.split_whitespace().nth(1));
-    Ok(kib.unwrap_or("0").parse::<f64>()? / 1024.0)
-}
-
-async fn measure(middle: Middle, program: &Path, requests: u64) -> anyhow::Result<Figures> {
+async fn start(middle: Middle, program: &Path) -> anyhow::Result<Started> {
     let sink = raw::NullSink::start().await?;
     let listen = format!("127.0.0.1:{}", free_port()?);
+    let metrics = format!("127.0.0.1:{}", free_port()?);
     let folder = tempfile::tempdir()?;
     let config = folder.path().join("config.yaml");
-    std::fs::write(
-        &config,
-        document(middle, &listen, &sink.address.to_string()),
-    )?;
+    let document = document(middle, &listen, &metrics, &sink.address.to_string());
+    std::fs::write(&config, document)?;
     let mut command = Command::new(program);
     if middle != Middle::Collector {
         command.arg("run");
@@ -175,12 +173,33 @@ async fn measure(middle: Middle, program: &Path, requests: u64) -> anyhow::Resul
         .stdout(Stdio::null())
         .stderr(std::fs::File::create(&log)?);
     let process = Process(command.spawn()?);
-    let id = process.0.id();
     let channel = connect(&listen, &log).await?;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let idle_mib = memory_mib(id, "VmRSS")?;
+    Ok(Started {
+        process,
+        channel,
+        sink,
+        metrics,
+        _folder: folder,
+    })
+}
 
-    let (started, before) = (Instant::now(), cpu_seconds(id)?);
+/// Resident memory after so long without anything to do.
+async fn idle_mib(middle: Middle, program: &Path, idle: Duration) -> anyhow::Result<f64> {
+    let started = start(middle, program).await?;
+    tokio::time::sleep(idle).await;
+    usage::memory_mib(started.process.0.id(), "VmRSS")
+}
+
+async fn measure(middle: Middle, program: &Path, requests: u64) -> anyhow::Result<Figures> {
+    let Started {
+        process,
+        channel,
+        sink,
+        metrics,
+        _folder,
+    } = start(middle, program).await?;
+    let id = process.0.id();
+    let (began, before) = (Instant::now(), usage::cpu_seconds(id)?);
     let mut senders = Vec::new();
     for sender in 0..SENDERS {
         let channel = channel.clone();
@@ -203,7 +222,8 @@ async fn measure(middle: Middle, program: &Path, requests: u64) -> anyhow::Resul
     while sink.spans() < expected && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let (wall, cpu) = (started.elapsed(), cpu_seconds(id)? - before);
+    let (wall, cpu) = (began.elapsed(), usage::cpu_seconds(id)? - before);
+    let threads = usage::cpu_seconds_by_thread(id)?;
     tokio::time::sleep(Duration::from_millis(200)).await;
     anyhow::ensure!(
         sink.spans() == expected,
@@ -211,12 +231,59 @@ async fn measure(middle: Middle, program: &Path, requests: u64) -> anyhow::Resul
         sink.spans()
     );
     let spans = expected as f64;
+    let learnt = match middle {
+        Middle::Learning => learnt(&metrics, expected).await?,
+        _ => Learnt::default(),
+    };
     Ok(Figures {
         spans_per_cpu_second: spans / cpu,
         spans_per_second: spans / wall.as_secs_f64(),
-        peak_mib: memory_mib(id, "VmHWM")?,
-        idle_mib,
+        peak_mib: usage::memory_mib(id, "VmHWM")?,
+        threads: threads
+            .into_iter()
+            .map(|(name, seconds)| (name, seconds / spans * 1e9))
+            .collect(),
+        learnt,
     })
+}
+
+/// Waits until every span that the tap has seen is accounted for: shed, in an open trace, or in
+/// one that is over.
+async fn learnt(metrics: &str, expected: usize) -> anyhow::Result<Learnt> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let told = Reading::of(metrics).await?;
+        let seen = told.count("otelcol_connector_consumed_items_total", &[]);
+        let shed = told.count("doppelspan_tap_shed_spans_total", &[]);
+        let over = told.count("doppelspan_assembler_spans_total", &[]);
+        let open = told.count("doppelspan_assembler_open_spans", &[]);
+        if seen == expected && shed + over + open == seen {
+            let missed = told.sum("doppelspan_learner_dropped_traces_total", &[]);
+            let whole = told.sum("doppelspan_assembler_traces_total", &[("fate", "complete")]);
+            let evicted = told.sum("doppelspan_assembler_spans_total", &[("fate", "evicted")]);
+            return Ok(Learnt {
+                shed: shed as f64 / seen as f64,
+                evicted: evicted / seen as f64,
+                missed: missed / whole.max(1.0),
+            });
+        }
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "of {expected} spans the tap has seen {seen}; {shed} shed + {over} over + {open} open"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Shares of what the synthesizer was shown and gave up.
+#[derive(Debug, Default, Clone, Copy)]
+struct Learnt {
+    /// Of the spans: shed by the tap.
+    shed: f64,
+    /// Of the spans: of traces given up by the assembler to make room.
+    evicted: f64,
+    /// Of the whole traces: not taken by the learner.
+    missed: f64,
 }
 
 async fn connect(listen: &str, log: &Path) -> anyhow::Result<tonic::transport::Channel> {
@@ -246,41 +313,38 @@ fn number(variable: &str, default: u64) -> u64 {
     text.and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
+fn programs() -> anyhow::Result<Vec<(Middle, &'static str, PathBuf)>> {
+    let doppelspan = process::binary()?;
+    let collector = process::root().join(".peers/otelcol");
+    let mut programs = vec![
+        (
+            Middle::Forwarding,
+            "doppelspan, no synthesizer",
+            doppelspan.clone(),
+        ),
+        (Middle::Learning, "doppelspan, learning", doppelspan),
+    ];
+    if collector.exists() {
+        programs.push((Middle::Collector, "OpenTelemetry Collector", collector));
+    } else {
+        eprintln!("skipped: the Collector is missing (run `make peers`)");
+    }
+    Ok(programs)
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let requests = number("THROUGHPUT_SPANS", 2_000_000) / SPANS_PER_REQUEST;
     let rounds = number("THROUGHPUT_ROUNDS", 3);
-    let doppelspan = process::binary()?;
-    let collector = process::root().join(".peers/otelcol");
-    let mut middles: Vec<(Middle, &str, PathBuf)> = vec![
-        (
-            Middle::Forwarding,
-            "doppelspan, learning off",
-            doppelspan.clone(),
-        ),
-        (
-            Middle::Learning,
-            "doppelspan, learning on",
-            doppelspan.clone(),
-        ),
-    ];
-    if collector.exists() {
-        middles.push((
-            Middle::Collector,
-            "OpenTelemetry Collector",
-            collector.clone(),
-        ));
-    } else {
-        eprintln!("skipped: the Collector is missing (run `make peers`)");
-    }
-    let mut figures = vec![Vec::new(); middles.len()];
+    let idle = Duration::from_secs(number("THROUGHPUT_IDLE", 10));
+    let programs = programs()?;
+    let mut figures = vec![Vec::new(); programs.len()];
     for round in 1..=rounds {
-        for ((middle, name, program), figures) in middles.iter().zip(&mut figures) {
+        for ((middle, name, program), figures) in programs.iter().zip(&mut figures) {
             eprintln!("round {round} of {rounds}: {name}");
             figures.push(measure(*middle, program, requests).await?);
         }
     }
-
     let bytes = request(0).len() as u64 / SPANS_PER_REQUEST;
     println!(
         "gRPC in, gRPC out: {} spans of {bytes} bytes and 8 attributes, {SPANS_PER_REQUEST} a request, \
@@ -288,33 +352,78 @@ async fn main() -> anyhow::Result<()> {
         requests * SPANS_PER_REQUEST
     );
     println!(
-        "| in the middle | spans per CPU-second | spans/s | peak RSS MiB | idle RSS MiB | binary MB |"
+        "| in the middle | spans per CPU-second | spans/s | peak RSS MiB | RSS MiB idle for {idle:?} | binary MB |"
     );
     println!("|---|---|---|---|---|---|");
-    for ((_, name, program), rounds) in middles.iter().zip(&figures) {
+    for ((middle, name, program), rounds) in programs.iter().zip(&figures) {
         let of = |figure: fn(&Figures) -> f64| median(rounds.iter().map(figure).collect());
         println!(
-            "| {name} | {:.0}k | {:.0}k | {:.0} | {:.0} | {:.1} |",
+            "| {name} | {:.0}k | {:.0}k | {:.0} | {:.0} | {} |",
             of(|f| f.spans_per_cpu_second) / 1e3,
             of(|f| f.spans_per_second) / 1e3,
             of(|f| f.peak_mib),
-            of(|f| f.idle_mib),
-            std::fs::metadata(program)?.len() as f64 / 1e6,
+            idle_mib(*middle, program, idle).await?,
+            sizes(program)?,
         );
     }
+    println!();
+    costs(&figures[..2]);
     let ratio = |a: usize, b: usize, figure: fn(&Figures) -> f64| {
         let pairs = figures[a].iter().zip(&figures[b]);
         median(pairs.map(|(a, b)| figure(a) / figure(b)).collect())
     };
     println!(
-        "observed path's rate, learning on / off, round by round: {:.2}",
+        "observed path's rate on the wire, learning / no synthesizer, round by round: {:.2}",
         ratio(1, 0, |f| f.spans_per_second)
     );
-    if middles.len() > 2 {
+    if programs.len() > 2 {
         println!(
-            "spans per CPU-second, doppelspan / Collector, round by round: {:.1}",
+            "spans per CPU-second, doppelspan without synthesizer / Collector, round by round: {:.1}",
             ratio(0, 2, |f| f.spans_per_cpu_second)
         );
     }
     Ok(())
+}
+
+/// Megabytes of a program, and of the same program built for distribution, if it is there.
+fn sizes(program: &Path) -> anyhow::Result<String> {
+    let megabytes = |path: &Path| anyhow::Ok(std::fs::metadata(path)?.len() as f64 / 1e6);
+    let built = format!("{:.1}", megabytes(program)?);
+    let profiles = program.parent().and_then(Path::parent);
+    let dist = profiles.map(|profiles| profiles.join("dist/doppelspan"));
+    let own = program.ends_with("doppelspan");
+    match dist.filter(|dist| own && dist.exists()) {
+        Some(dist) => Ok(format!("{built} (dist: {:.1})", megabytes(&dist)?)),
+        None => Ok(built),
+    }
+}
+
+/// CPU nanoseconds that a span costs on each kind of thread, without and with a synthesizer.
+fn costs(figures: &[Vec<Figures>]) {
+    let kinds: std::collections::BTreeSet<&String> = figures
+        .iter()
+        .flatten()
+        .flat_map(|f| f.threads.keys())
+        .collect();
+    println!("| CPU ns a span, by kind of thread | no synthesizer | learning |");
+    println!("|---|---|---|");
+    for kind in kinds {
+        let of = |rounds: &Vec<Figures>| {
+            let cost = |f: &Figures| f.threads.get(kind).copied().unwrap_or_default();
+            median(rounds.iter().map(cost).collect())
+        };
+        println!(
+            "| {kind} | {:.0} | {:.0} |",
+            of(&figures[0]),
+            of(&figures[1])
+        );
+    }
+    let share = |figure: fn(&Figures) -> f64| median(figures[1].iter().map(figure).collect());
+    println!(
+        "of the spans {:.1}% were shed by the tap and {:.1}% evicted by the assembler; of the whole \
+         traces the learner had no room for {:.1}%",
+        share(|f| f.learnt.shed) * 100.0,
+        share(|f| f.learnt.evicted) * 100.0,
+        share(|f| f.learnt.missed) * 100.0
+    );
 }

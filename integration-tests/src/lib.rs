@@ -9,12 +9,15 @@ pub mod document;
 pub mod observed;
 pub mod process;
 pub mod raw;
+pub mod scrape;
 pub mod sdk;
 pub mod sink;
 pub mod traffic;
-pub mod valid;
+pub mod usage;
+pub mod validity;
 
 pub use document::{Document, Shape};
 pub use process::{Running, free_port};
+pub use scrape::Reading;
 pub use sdk::Sdk;
 pub use sink::Sink;

@@ -15,7 +15,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
 use tokio::sync::watch;
 use tonic::codec::CompressionEncoding;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 /// A gRPC server that accepts everything, unless told to be unavailable.
 #[derive(Debug)]
@@ -31,7 +31,8 @@ pub struct Sink {
 struct State {
     requests: Mutex<Vec<ExportTraceServiceRequest>>,
     spans: watch::Sender<usize>,
-    unavailable: watch::Sender<bool>,
+    /// Answered instead of taking a request.
+    instead: watch::Sender<Option<Code>>,
 }
 
 struct Service(Arc<State>);
@@ -42,8 +43,8 @@ impl TraceService for Service {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        if *self.0.unavailable.borrow() {
-            return Err(Status::unavailable("told to be unavailable"));
+        if let Some(code) = *self.0.instead.borrow() {
+            return Err(Status::new(code, "told to answer so"));
         }
         let request = request.into_inner();
         let spans = count(&request);
@@ -83,7 +84,7 @@ impl Sink {
         let state = Arc::new(State {
             requests: Mutex::default(),
             spans: sender,
-            unavailable: watch::Sender::new(false),
+            instead: watch::Sender::new(None),
         });
         let stop = tokio_util::sync::CancellationToken::new();
         let service = TraceServiceServer::new(Service(state.clone()))
@@ -107,7 +108,12 @@ impl Sink {
 
     /// Answers `UNAVAILABLE` from now on, or takes requests again.
     pub fn set_unavailable(&self, unavailable: bool) {
-        self.state.unavailable.send_replace(unavailable);
+        self.answer(unavailable.then_some(Code::Unavailable));
+    }
+
+    /// Answers with this code from now on, or takes requests again.
+    pub fn answer(&self, instead: Option<Code>) {
+        self.state.instead.send_replace(instead);
     }
 
     /// Waits until at least `count` spans came in, and fails after `patience`.

@@ -42,24 +42,3 @@ async fn a_restarted_service_emits_at_once_from_its_checkpoint() -> anyhow::Resu
     assert_eq!(code, Some(0), "{log}");
     Ok(())
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_corrupt_checkpoint_stops_the_start_with_a_sentence() -> anyhow::Result<()> {
-    let folder = tempfile::tempdir()?;
-    let path = folder.path().join("live.model");
-    std::fs::write(&path, b"this is no model")?;
-    let sink = Sink::start().await?;
-    let document = Document::new(&Shape {
-        backend: sink.address,
-        forward: true,
-        synthesizer: Some(&format!("checkpoint: {{ path: '{}' }}", path.display())),
-        exporter: "",
-    })?;
-    let fault = Running::start(&document.yaml, &document.grpc)
-        .await
-        .expect_err("it started");
-    let text = fault.to_string();
-    assert!(text.contains("live.model"), "{text}");
-    assert!(text.contains("synthesizer"), "{text}");
-    Ok(())
-}

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use integration_tests::{Document, Running, Shape, Sink, sink::hex, traffic, valid::check_valid};
+use integration_tests::{Document, Running, Shape, Sink, sink::hex, traffic, validity};
 
 const SYNTHESIZER: &str = "assembler: { max_wait: 2s }, \
     generation: { mode: rate, rate: 100 }, privacy: { min_traces: 20 }";
@@ -50,7 +50,7 @@ async fn check(forward: bool) -> anyhow::Result<()> {
     }
 
     let synthetic = sink.spans(true);
-    assert!(check_valid(&synthetic)? > 50);
+    assert!(validity::traces(&synthetic)? > 50);
     let names: BTreeSet<_> = synthetic.iter().map(|span| span.name.as_str()).collect();
     let known: BTreeSet<_> = (0..5).map(|at| format!("operation {at}")).collect();
     for name in &names {

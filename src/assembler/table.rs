@@ -183,6 +183,13 @@ impl Assembler {
         done
     }
 
+    /// How much of its room is taken, from 0 to 1; once it is full the oldest traces are given up.
+    pub fn fullness(&self) -> f64 {
+        let part = |taken: u64, room: usize| taken as f64 / room.max(1) as f64;
+        let traces = part(self.counts.traces_open, self.settings.max_open_traces);
+        traces.max(part(self.counts.bytes_open, self.settings.max_bytes))
+    }
+
     /// What became of everything so far.
     pub fn counts(&self) -> AssemblerCounts {
         self.counts

@@ -2,7 +2,8 @@
 //!
 //! A shard that falls behind is given less: a channel that is full sheds its batch, and from then
 //! on fewer traces are admitted, chosen by a hash of the trace id, so that what is admitted comes
-//! whole. [`Feed::learnable`] tells afterwards which traces lost nothing on the way.
+//! whole. So it is where more traces are open than a shard has room for, which would otherwise give
+//! up each before it is whole. [`Feed::learnable`] tells afterwards which traces lost nothing on the way.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -61,6 +62,13 @@ struct Lane {
 /// The end of a channel that taps put records into.
 type Mouth = (Sender<Vec<SpanRecord>>, Arc<Lane>);
 
+/// A shard that is fuller than this is given less.
+const NEARLY_FULL: f64 = 0.9;
+/// One that is fuller than this is given no more than now.
+const HALF_FULL: f64 = 0.5;
+/// How long to wait for what giving less has done before giving less again.
+const STEP: Duration = Duration::from_secs(1);
+
 /// Taken once per receiver; clones share channels and counters.
 #[derive(Debug, Clone)]
 pub struct Tap {
@@ -89,6 +97,8 @@ pub struct Feed {
     /// may have lost spans.
     past: VecDeque<(Duration, u32)>,
     turned: Duration,
+    /// When less was asked for because the shard is nearly full.
+    lessened: Option<Duration>,
 }
 
 /// Where a trace belongs: the high half chooses the lane, the low half whether it is admitted.
@@ -115,6 +125,7 @@ impl Tap {
                     max_wait: settings.max_wait,
                     past: VecDeque::new(),
                     turned: Duration::ZERO,
+                    lessened: None,
                 };
                 ((sender, lane), feed)
             })
@@ -231,10 +242,14 @@ impl Lane {
         }
         // Once until the shard has looked: senders that fail together ask for less only once.
         if !self.overflowed.swap(true, Ordering::AcqRel) {
-            let admitted = self.admitted.load(Ordering::Relaxed);
-            let fewer = (admitted / 4).saturating_mul(3).max(u32::MAX / 1024);
-            self.admitted.store(fewer, Ordering::Release);
+            self.lessen();
         }
+    }
+
+    fn lessen(&self) {
+        let admitted = self.admitted.load(Ordering::Relaxed);
+        let fewer = (admitted / 4).saturating_mul(3).max(u32::MAX / 1024);
+        self.admitted.store(fewer, Ordering::Release);
     }
 }
 
@@ -251,11 +266,21 @@ impl Feed {
         }
     }
 
-    /// Admits more again where nothing was shed lately. To be called a few times a second.
-    pub fn adjust(&mut self, now: Duration) {
+    /// Admits more again where nothing was shed lately and the shard has room, less where it is
+    /// nearly full. To be called a few times a second.
+    pub fn adjust(&mut self, now: Duration, fullness: f64) {
         let admitted = self.lane.admitted.load(Ordering::Acquire);
         let overflowed = self.lane.overflowed.swap(false, Ordering::AcqRel);
-        if !overflowed && admitted < u32::MAX {
+        if fullness > NEARLY_FULL {
+            // What is open now ends a while later: less is asked for step by step.
+            if self
+                .lessened
+                .is_none_or(|at| now.saturating_sub(at) >= STEP)
+            {
+                self.lessened = Some(now);
+                self.lane.lessen();
+            }
+        } else if !overflowed && fullness < HALF_FULL && admitted < u32::MAX {
             let more = admitted.saturating_add(admitted / 20);
             self.lane.admitted.store(more, Ordering::Release);
         }
@@ -361,7 +386,7 @@ mod tests {
     #[test]
     fn a_full_channel_sheds_whole_traces_and_none_of_them_is_learnable() {
         let (tap, mut feed) = tap(10);
-        feed.adjust(Duration::ZERO);
+        feed.adjust(Duration::ZERO, 0.0);
         send(&tap, 1..=11);
         send(&tap, 1..=5); // No room: the first five lost a span each.
         let counts = tap.counts();
@@ -379,10 +404,27 @@ mod tests {
         let all = (1..=1000).filter(|&n| feed.learnable(id(n))).count();
         assert!((600..850).contains(&all), "{all}");
         for tick in 0..20 {
-            feed.adjust(SECOND * tick);
+            feed.adjust(SECOND * tick, 0.0);
         }
         assert!(feed.admitted() > 0.999);
         assert!((1..=20).all(|number| feed.learnable(id(number))));
+    }
+
+    #[test]
+    fn a_shard_that_is_nearly_full_is_given_less_each_second_and_more_once_it_has_room() {
+        let (tap, mut feed) = tap(1000);
+        let mut check = |millis: u64, fullness: f64, expected: f64| {
+            feed.adjust(Duration::from_millis(millis), fullness);
+            let got = feed.admitted();
+            assert!((got - expected).abs() < 0.01, "{got} at {millis} ms");
+        };
+        check(0, 0.89, 1.0);
+        check(50, 0.95, 0.75);
+        check(100, 1.0, 0.75);
+        check(1_050, 1.0, 0.5625);
+        check(1_100, 0.7, 0.5625);
+        check(1_150, 0.4, 0.59);
+        drop(tap);
     }
 
     #[test]
@@ -392,12 +434,12 @@ mod tests {
         send(&tap, 12..=20);
         let left_out = (100..1000).find(|&n| !feed.learnable(id(n))).unwrap();
         for tick in 0..10 {
-            feed.adjust(Duration::from_millis(tick * 10));
+            feed.adjust(Duration::from_millis(tick * 10), 0.0);
         }
         assert!(feed.admitted() > 0.999);
         assert!(!feed.learnable(id(left_out)));
         for tick in 0..4 {
-            feed.adjust(SECOND * (tick + 2));
+            feed.adjust(SECOND * (tick + 2), 0.0);
         }
         assert!(feed.learnable(id(left_out)));
     }

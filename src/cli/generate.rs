@@ -59,6 +59,14 @@ pub(super) struct Arguments {
     /// Talk to the backend without TLS (the default for addresses of this machine)
     #[arg(long, requires = "otlp_endpoint")]
     otlp_insecure: bool,
+    /// How long to try again to send what the backend does not take, before it is given up
+    #[arg(
+        long,
+        requires = "otlp_endpoint",
+        default_value = "30s",
+        value_name = "PERIOD"
+    )]
+    give_up_after: Period,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -204,7 +212,7 @@ async fn to_backend(
         ..otlp_grpc::Config::default()
     };
     config.tls.insecure = arguments.otlp_insecure || is_local(endpoint);
-    config.retry_on_failure.max_elapsed_time = Period::from_secs(30);
+    config.retry_on_failure.max_elapsed_time = arguments.give_up_after;
     let mut faults = crate::config::Faults::default();
     config.check(&mut faults);
     if let Some(fault) = faults.into_vec().into_iter().next() {

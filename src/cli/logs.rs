@@ -1,5 +1,7 @@
 //! Logs and own spans of a running service, as `service.telemetry` asks for them.
 
+use std::io::IsTerminal as _;
+
 use anyhow::Context as _;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::WithExportConfig as _;
@@ -23,8 +25,13 @@ pub(super) fn install(config: &TelemetryConfig) -> anyhow::Result<Telemetry> {
     let filter = EnvFilter::new(format!(
         "{level},h2=warn,hyper=warn,tower=warn,tonic=warn,rustls=warn"
     ));
+    // Colours are for terminals; a file or a journal would hold their codes.
+    let colours = std::io::stderr().is_terminal();
     let lines = match config.logs.encoding {
-        LogEncoding::Console => fmt::layer().with_writer(std::io::stderr).boxed(),
+        LogEncoding::Console => fmt::layer()
+            .with_ansi(colours)
+            .with_writer(std::io::stderr)
+            .boxed(),
         LogEncoding::Json => fmt::layer().json().with_writer(std::io::stderr).boxed(),
     };
     let provider = match &config.traces.endpoint {

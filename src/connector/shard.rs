@@ -49,7 +49,7 @@ impl Shard {
                 turned = now;
                 let done = self.assembler.take_done(now);
                 self.hand_over(done, now);
-                self.feed.adjust(now);
+                self.feed.adjust(now, self.assembler.fullness());
                 self.tell();
             }
             if idle && stop.is_cancelled() {

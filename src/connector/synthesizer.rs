@@ -31,6 +31,12 @@ const WAITING_SPANS: usize = 200_000;
 /// Traces that may wait in front of the learner.
 const WAITING_TRACES: usize = 2_048;
 
+/// How far its threads stand behind those that carry observed spans, where the machine has too few
+/// cores for all: shards that get no turn shed whole traces, and nobody waits for them.
+const ASSEMBLE: i32 = 10;
+const SYNTHESIZE: i32 = 15;
+const LEARN: i32 = 19;
+
 /// Why a synthesizer can't start: a sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum SynthesizerError {
@@ -52,6 +58,12 @@ pub enum SynthesizerError {
     NoModel {
         /// The file.
         path: PathBuf,
+    },
+    /// The folder of the checkpoint is missing.
+    #[error("checkpoint.path: there is no folder {folder}; make it, or choose another folder")]
+    NoFolder {
+        /// The folder.
+        folder: PathBuf,
     },
     /// The folder of the checkpoint can't be written.
     #[error(
@@ -131,7 +143,7 @@ impl Synthesizer {
                 began,
             };
             let stop = stop.clone();
-            shards.push(thread(format!("assemble-{number}"), move || {
+            shards.push(thread(format!("assemble-{number}"), ASSEMBLE, move || {
                 shard.run(&stop);
             })?);
         }
@@ -166,8 +178,10 @@ impl Synthesizer {
             outlet,
             stop,
             shards,
-            learner: thread("learn".to_owned(), move || teacher.run())?,
-            emitter: thread("synthesize".to_owned(), move || emitter.run(&stopped))?,
+            learner: thread("learn".to_owned(), LEARN, move || teacher.run())?,
+            emitter: thread("synthesize".to_owned(), SYNTHESIZE, move || {
+                emitter.run(&stopped)
+            })?,
         })
     }
 
@@ -227,8 +241,19 @@ impl Chance {
     }
 }
 
-fn thread(name: String, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name).spawn(run)
+/// Starts a thread that stands so far behind those that carry observed spans.
+fn thread(
+    name: String,
+    niceness: i32,
+    run: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name).spawn(move || {
+        let this = Some(rustix::thread::gettid());
+        if let Err(fault) = rustix::process::setpriority_process(this, niceness) {
+            tracing::debug!(%fault, "a thread of the synthesizer keeps its priority");
+        }
+        run();
+    })
 }
 
 fn checkpoint(config: &SynthesizerConfig) -> Option<(PathBuf, Duration)> {
@@ -269,6 +294,9 @@ fn learner(
             Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
             _ => PathBuf::from("."),
         };
+        if !folder.is_dir() {
+            return Err(SynthesizerError::NoFolder { folder });
+        }
         if let Err(source) = tempfile::NamedTempFile::new_in(&folder) {
             return Err(SynthesizerError::Folder { folder, source });
         }

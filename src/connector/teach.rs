@@ -50,7 +50,6 @@ fn worked() -> Duration {
 impl Teacher {
     /// Runs until every shard has ended, then saves.
     pub(super) fn run(mut self) {
-        give_way();
         // Matrix products stay on this thread while this lives.
         let _core = one_core();
         if let Err(fault) = self.teach() {
@@ -161,13 +160,5 @@ impl Teacher {
             Ok(()) => tracing::debug!(path = %path.display(), "checkpoint saved"),
             Err(fault) => tracing::warn!(%fault, "the checkpoint was not saved"),
         }
-    }
-}
-
-/// Puts this thread behind all others: whoever carries observed spans goes first.
-fn give_way() {
-    let this = Some(rustix::thread::gettid());
-    if let Err(fault) = rustix::process::setpriority_process(this, 19) {
-        tracing::debug!(%fault, "the learner's thread keeps its priority");
     }
 }

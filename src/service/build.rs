@@ -15,32 +15,35 @@ use crate::receiver::otlp::OtlpReceiver;
 use crate::receiver::otlpjsonfile::FileReceiver;
 use crate::{chance, exporter, receiver};
 
-/// Why a service can't start, and which part of it.
+/// Why a service can't start, and which part of it: one sentence with all of its causes.
 #[derive(Debug, thiserror::Error)]
-#[error("{place}{source}")]
-pub struct StartError {
-    place: String,
-    source: Box<dyn std::error::Error + Send + Sync>,
-}
+#[error("{0}")]
+pub struct StartError(String);
 
 impl StartError {
     /// Of a fault that does not name its component itself.
-    fn of<E: std::error::Error + Send + Sync + 'static>(
-        component: impl std::fmt::Display,
-    ) -> impl FnOnce(E) -> Self {
+    fn of<E: std::error::Error>(component: impl std::fmt::Display) -> impl FnOnce(E) -> Self {
         let place = format!("{component}: ");
-        move |source| Self {
-            place,
-            source: Box::new(source),
-        }
+        move |fault| Self(place + &whole(&fault))
     }
 
-    fn plain<E: std::error::Error + Send + Sync + 'static>(source: E) -> Self {
-        Self {
-            place: String::new(),
-            source: Box::new(source),
-        }
+    fn plain<E: std::error::Error>(fault: E) -> Self {
+        Self(whole(&fault))
     }
+}
+
+/// A fault and its causes, each told once: some tell what caused them themselves.
+fn whole(fault: &dyn std::error::Error) -> String {
+    let mut told = fault.to_string();
+    let mut next = fault.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !told.contains(&text) {
+            told = format!("{told}: {text}");
+        }
+        next = cause.source();
+    }
+    told
 }
 
 /// A port that can't be had.

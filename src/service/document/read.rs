@@ -182,12 +182,27 @@ fn with_every_fault<T>(
             }
             path.push_str(key);
         }
-        faults.push(&path, bad.message);
+        faults.push(&path, for_people(&bad.message));
         if path.is_empty() || !take_out(&mut value, &path) {
             return None;
         }
     }
     None
+}
+
+/// What serde says, without the names that types have in the source.
+fn for_people(message: &str) -> String {
+    let Some((before, expected)) = message.split_once("expected ") else {
+        return message.to_owned();
+    };
+    let words = match expected {
+        "u16" | "u32" | "u64" | "usize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a boolean" => "true or false",
+        _ if expected.starts_with("struct ") => "keys and values",
+        _ => expected,
+    };
+    format!("{before}expected {words}")
 }
 
 fn take_out(value: &mut Value, path: &str) -> bool {
@@ -292,7 +307,7 @@ fn check_service(root: &Mapping, document: &Document, faults: &mut Faults) {
         if !declared("extensions", id) {
             faults.push(
                 "extensions",
-                format!("`{id}` is not declared in `extensions`"),
+                format!("`{id}` is not declared in `extensions`; declare it there, or take it out"),
             );
         }
     }
@@ -340,7 +355,7 @@ fn check_connector(id: &str, pipelines: &[&PipelineConfig], faults: &mut Faults)
             .filter(|p| p.receivers.iter().any(|named| named == from));
         for next in begun.flat_map(|p| &p.exporters) {
             if next == id {
-                faults.push("", format!("what connector `{id}` makes comes back to it"));
+                faults.push("", format!("what connector `{id}` makes comes back to it; take it out of the exporters of the pipelines that it begins"));
                 return;
             }
             if !reached.contains(&next.as_str()) {
@@ -375,7 +390,13 @@ fn check_pipeline(
         }
         for id in named {
             if !declared(side, id) && !declared("connectors", id) {
-                faults.push(side, format!("`{id}` is not declared in `{side}`"));
+                faults.push(
+                    side,
+                    format!(
+                        "`{id}` is not declared in `{side}`; declare it there, or take it out of \
+                         the pipeline"
+                    ),
+                );
             }
         }
     }
@@ -428,7 +449,7 @@ mod tests {
             &[
                 "extra@14: is no section",
                 "receivers.otlp.protocols.grpc.endpont@5: unknown field",
-                "receivers.otlp.protocols.grpc.max_connections@6: invalid type",
+                "receivers.otlp.protocols.grpc.max_connections@6: invalid type: string \"many\", expected a whole number",
                 "exporters.kafkaesque@8: `kafkaesque` is none of the exporters there are",
                 "service.pipelines.traces.receivers@12: `otlp/2` is not declared",
                 "service.pipelines.traces.exporters@13: names none",

@@ -24,8 +24,14 @@ fn fault(path: &str, message: String) -> Fault {
 pub(super) fn read(sources: &[String], sets: &[String], faults: &mut Vec<Fault>) -> Tree {
     let mut tree = Tree::default();
     for source in sources {
+        // A text on the command line is too long to name a place by itself.
+        let name = if source.starts_with("yaml:") {
+            "yaml:…"
+        } else {
+            source
+        };
         match text(source) {
-            Ok(text) => tree.add(source, &text, faults),
+            Ok(text) => tree.add(name, &text, faults),
             Err(message) => faults.push(fault("--config", message)),
         }
     }
@@ -82,6 +88,9 @@ impl Tree {
         let (path, value) = set
             .split_once('=')
             .ok_or_else(|| format!("`{set}` has no =; write a::b=value"))?;
+        if path.split("::").any(str::is_empty) {
+            return Err(format!("`{set}` has an empty key; write a::b=value"));
+        }
         let value: Value = serde_yaml_ng::from_str(value)
             .map_err(|fault| format!("the value of `{set}` is no YAML: {fault}"))?;
         let nested = path.rsplit("::").fold(value, |inner, key| {
@@ -214,7 +223,12 @@ mod tests {
             "yaml:[",
             "nowhere.yaml",
         ];
-        read(&sources.map(str::to_owned), &["x".to_owned()], &mut faults);
-        assert_eq!(faults.len(), 4, "{faults:?}");
+        let sets = ["x", "a::=1", "a::b=["];
+        read(
+            &sources.map(str::to_owned),
+            &sets.map(str::to_owned),
+            &mut faults,
+        );
+        assert_eq!(faults.len(), 6, "{faults:?}");
     }
 }

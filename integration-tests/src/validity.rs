@@ -1,4 +1,4 @@
-//! Whether spans make whole traces.
+//! Whether spans are whole traces.
 
 use std::collections::BTreeMap;
 
@@ -6,18 +6,16 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 
 use crate::sink::hex;
 
-/// One root a trace, every parent there, no cycle, no id twice; the number of traces.
-pub fn check_valid(spans: &[Span]) -> anyhow::Result<usize> {
+/// The traces that the spans make: each has one root, every parent is there, nothing goes in a
+/// circle, no id stands twice, and nothing ends before it starts. The number of traces, or the
+/// first fault.
+pub fn traces(spans: &[Span]) -> anyhow::Result<usize> {
     let mut traces: BTreeMap<&[u8], BTreeMap<&[u8], &[u8]>> = BTreeMap::new();
     for span in spans {
-        anyhow::ensure!(
-            span.trace_id.len() == 16 && span.span_id.len() == 8,
-            "{span:?}"
-        );
-        anyhow::ensure!(
-            span.start_time_unix_nano <= span.end_time_unix_nano,
-            "{span:?}"
-        );
+        let ids = span.trace_id.len() == 16 && span.span_id.len() == 8;
+        anyhow::ensure!(ids, "an id has the wrong length: {span:?}");
+        let times = span.start_time_unix_nano <= span.end_time_unix_nano;
+        anyhow::ensure!(times, "ends before it starts: {span:?}");
         let trace = traces.entry(&span.trace_id).or_default();
         let before = trace.insert(&span.span_id, &span.parent_span_id);
         anyhow::ensure!(before.is_none(), "{} twice", hex(&span.span_id));
