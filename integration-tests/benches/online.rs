@@ -212,8 +212,8 @@ async fn main() -> anyhow::Result<()> {
         teller,
     ));
     let began = Instant::now();
-    let (mut over, mut taken_over, mut last) = (None, None, "nothing");
-    loop {
+    let (mut over, mut taken_over) = (None, None);
+    let last = loop {
         tokio::time::sleep(settings.every).await;
         let now = *sent.borrow();
         let told = Reading::of(&addresses.metrics).await?;
@@ -224,20 +224,19 @@ async fn main() -> anyhow::Result<()> {
             synthetic.span_count(),
         );
         println!("{line}");
-        last = serving;
         if serving == "VAE" && taken_over.is_none() {
             taken_over = Some((began.elapsed(), now.traces));
         }
         if now.over {
             let since = *over.get_or_insert_with(Instant::now);
-            if since.elapsed() >= settings.after || last == "VAE" {
-                break;
+            if since.elapsed() >= settings.after || serving == "VAE" {
+                break serving;
             }
         }
         if sending.is_finished() && !now.over {
-            break;
+            break serving;
         }
-    }
+    };
     sending.await??;
     let expected = sent.borrow().spans;
     let (code, log) = running.terminate().await?;
