@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use integration_tests::{Sdk, Sink, process, sink::hex, traffic, validity};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -201,9 +201,7 @@ async fn generate_to_a_backend_counts_what_arrived_and_fails_unless_it_is_all() 
     assert_eq!(sink.spans(true).len(), 200);
     assert_eq!(validity::traces(&sink.spans(true))?, 40);
 
-    let began = Instant::now();
     check("--duration 1s --rate 20 --spans 2", 0, &["took 40 spans"]).await?;
-    assert!(began.elapsed() >= Duration::from_millis(900));
 
     sink.answer(Some(Code::Unavailable));
     check(
