@@ -20,6 +20,8 @@ use super::{Simulator, System};
 
 /// How often the outbox is looked at.
 const BEAT: Duration = Duration::from_millis(10);
+/// Traces begun in a beat at most: beyond 20,000 a second they would only fill memory.
+const BURST: u64 = 200;
 /// Requests on their way at once; where a backend is slower than that, requests wait their turn.
 const IN_FLIGHT: usize = 64;
 /// A request that is refused is tried again after so long, twice as long each time,
@@ -41,7 +43,8 @@ pub struct Drive {
     pub system: System,
     /// Of the traces; ids and shapes are the same for the same seed, times are the present's.
     pub seed: u64,
-    /// Requests to the system per second.
+    /// Requests to the system per second. What is more than the simulation or the receiver keeps up
+    /// with is not begun, 20,000 a second at most.
     pub rate: f64,
     /// How many traces; for ever if none.
     pub traces: Option<u64>,
@@ -141,7 +144,8 @@ impl Drive {
             let now = now();
             // Requests that a stall held up come when it is over, those of a second at most.
             next = next.max(now.saturating_sub(1_000_000_000));
-            while next <= now && left > 0 {
+            let least = left.saturating_sub(BURST);
+            while next <= now && left > least {
                 let trace = simulator.next_trace(next);
                 road.tally.traces.fetch_add(1, Ordering::Relaxed);
                 road.tally.spans.fetch_add(spans(&trace), Ordering::Relaxed);

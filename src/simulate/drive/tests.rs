@@ -137,10 +137,10 @@ async fn what_a_backend_will_never_take_is_given_up_at_once() {
     assert!(taken.is_empty() && counts.refusals == 0);
 }
 
-#[tokio::test]
-async fn a_drive_without_end_sends_what_is_left_when_it_is_told_to_stop() {
+/// A drive without an end, told to stop as soon as something was sent.
+async fn check_stop(rate: f64) {
     let (address, backend) = backend(Mood::Takes).await;
-    let drive = Drive::new(address.to_string(), System::TicketOffice, 1, 300.0);
+    let drive = Drive::new(address.to_string(), System::TicketOffice, 1, rate);
     let (meter, stop) = (drive.meter.clone(), CancellationToken::new());
     let run = tokio::spawn(drive.run(stop.clone()));
     while meter.counts().sent == 0 {
@@ -151,6 +151,16 @@ async fn a_drive_without_end_sends_what_is_left_when_it_is_told_to_stop() {
     assert_eq!((counts.sent, counts.given_up), (counts.spans, 0));
     let taken = backend.taken.lock().unwrap().iter().map(spans).sum::<u64>();
     assert_eq!(taken, counts.spans);
+}
+
+#[tokio::test]
+async fn a_drive_without_end_sends_what_is_left_when_it_is_told_to_stop() {
+    check_stop(300.0).await;
+}
+
+#[tokio::test]
+async fn a_drive_that_nobody_keeps_up_with_stops_as_soon() {
+    check_stop(1e6).await;
 }
 
 #[tokio::test]
