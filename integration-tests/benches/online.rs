@@ -64,7 +64,7 @@ connectors:
     learner: {{ cpu: {} }}
     generation: {{ mode: mirror, ratio: {} }}
 exporters:
-  otlp_grpc/observed: {{ endpoint: '{observed}', tls: {{ insecure: true }} }}
+  otlp_grpc/observed: {{ endpoint: '{observed}', tls: {{ insecure: true }}, compression: none }}
   otlp_grpc/synthetic: {{ endpoint: '{synthetic}', tls: {{ insecure: true }} }}
 service:
   telemetry: {{ metrics: {{ address: '{metrics}' }} }}
