@@ -82,16 +82,28 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     train(arguments, &mut learner)?;
     Checkpoint::of(&learner).save(&arguments.output)?;
     let status = learner.status();
-    let nats = |nats: Option<f64>| nats.map_or("–".to_owned(), |nats| format!("{nats:.1}"));
+    let serves = match status.serving {
+        Serving::Vae => "VAE",
+        _ => "grammar",
+    };
+    let score = match (status.held_out_vae, status.held_out_grammar) {
+        (Some(vae), Some(grammar)) => format!(
+            "a held-out trace costs {vae:.1} nats with the VAE, {grammar:.1} with the grammar"
+        ),
+        _ => format!(
+            "the {} traces held out are too few to score the VAE",
+            status.traces_held_out
+        ),
+    };
+    let early = status.steps < arguments.steps && arguments.minutes.is_none();
+    let often = if early {
+        " (more would learn these traces by heart)"
+    } else {
+        ""
+    };
     say(&format!(
-        "{} steps; a held-out trace costs {} nats with the VAE, {} with the grammar: the {} serves",
-        status.steps,
-        nats(status.held_out_vae),
-        nats(status.held_out_grammar),
-        match status.serving {
-            Serving::Vae => "VAE",
-            _ => "grammar",
-        }
+        "{} steps{often}; {score}: the {serves} serves",
+        status.steps
     ))?;
     say(&format!("wrote {}", arguments.output.display()))?;
     Ok(ExitCode::SUCCESS)

@@ -56,7 +56,7 @@ struct Document {
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// The file can't be read or written.
-    #[error("{path}: {source}")]
+    #[error("the model {path} can't be used")]
     Io {
         /// The file.
         path: PathBuf,

@@ -8,15 +8,15 @@ use crate::model::{Example, TimeCode};
 pub struct Lesson {
     /// The trace.
     pub example: Example,
-    /// What is known before each span's times. Shape: [spans * features].
+    /// What is known before each span's times. Shape: `[spans * features]`.
     pub told: Vec<f32>,
-    /// Log shares of training values per bin, in the mode that the start has. [spans * bins].
+    /// Log shares of training values per bin, in the mode that the start has. Shape: `[spans * bins]`.
     pub start_shares: Vec<f32>,
-    /// Log shares of training values per bin, in the mode that the end has. [spans * bins].
+    /// Log shares of training values per bin, in the mode that the end has. Shape: `[spans * bins]`.
     pub end_shares: Vec<f32>,
-    /// Which start modes say something for each span: bit `m` for mode `m`. [spans].
+    /// Which start modes say something for each span: bit `m` for mode `m`. Shape: `[spans]`.
     pub start_fits: Vec<u16>,
-    /// Which end modes say something for each span: bit `m` for mode `m`. [spans].
+    /// Which end modes say something for each span: bit `m` for mode `m`. Shape: `[spans]`.
     pub end_fits: Vec<u16>,
 }
 

@@ -1,6 +1,6 @@
 //! The hierarchical graph VAE.
 //!
-//! z_G is a code of the whole execution ([`codebook`]), chosen by an encoder that passes messages
+//! z_G is a code of the whole execution (`codebook`), chosen by an encoder that passes messages
 //! over the DAG; z_v is inverse-CDF noise (decision 3), one uniform number per choice. The decoder
 //! has two networks: one tells the structure (token, status, number of children, link, span by
 //! span in depth-first pre-order), the other the times once the whole structure is known.
