@@ -91,7 +91,7 @@ impl Default for VaeSettings {
             start_modes: 3,
             end_modes: 9,
             bins: 42,
-            max_spans: 1_000,
+            max_spans: 2_000,
         }
     }
 }
