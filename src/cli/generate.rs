@@ -1,5 +1,6 @@
 //! `doppelspan generate`
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -8,7 +9,7 @@ use anyhow::{Context as _, ensure};
 use rand::{SeedableRng as _, rngs::SysRng};
 use tokio_util::sync::CancellationToken;
 
-use super::lines::Lines;
+use super::packed::{Effort, Packed};
 use super::progress::Progress;
 use super::{complain, say};
 use crate::chance::{self, Rng};
@@ -67,6 +68,15 @@ pub(super) struct Arguments {
         value_name = "PERIOD"
     )]
     give_up_after: Period,
+}
+
+impl Arguments {
+    /// How many traces: one of the two was given, and a duration with its rate.
+    fn count(&self) -> u64 {
+        let long = self.duration.unwrap_or(Period::ZERO).duration();
+        let drawn = long.as_secs_f64() * self.rate.unwrap_or_default();
+        self.traces.unwrap_or(drawn as u64)
+    }
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -155,16 +165,13 @@ fn to_file(
     path: &std::path::Path,
 ) -> anyhow::Result<ExitCode> {
     let rate = arguments.rate.unwrap_or(10.0);
-    let count = match (arguments.traces, arguments.duration) {
-        (Some(traces), _) => traces,
-        (None, Some(duration)) => (duration.duration().as_secs_f64() * rate) as u64,
-        (None, None) => 0,
-    };
+    let count = arguments.count();
     let begin = match arguments.seed {
         Some(_) => EPOCH,
         None => now()?,
     };
-    let mut lines = Lines::create(path)?;
+    let failed = || format!("can't write {}", path.display());
+    let mut lines = Packed::create(path, Effort::Fast).with_context(failed)?;
     let mut progress = Progress::new("writing", count, "traces");
     let mut spans = 0;
     for at in 0..count {
@@ -172,12 +179,14 @@ fn to_file(
         if maker.writer.spans() >= SPANS || at + 1 == count {
             let payload = maker.writer.take();
             spans += payload.spans();
-            lines.write(&payload)?;
+            crate::exporter::json::write(payload.bytes(), &mut lines)
+                .map_err(anyhow::Error::msg)?;
+            lines.write_all(b"\n").with_context(failed)?;
         }
         progress.tell(at + 1, || format!("{spans} spans"));
     }
     progress.end();
-    lines.end()?;
+    lines.end().with_context(failed)?;
     if path.as_os_str() != "-" {
         say(&format!(
             "wrote {count} traces of {spans} spans to {}",
@@ -227,12 +236,7 @@ async fn to_backend(
     let sending = tokio::spawn(exporter.run(stop.clone()));
     let outlet = Outlet::new(vec![queue.clone()]);
 
-    let limit = arguments.duration.map(Period::duration);
-    let count = match (arguments.traces, limit) {
-        (Some(traces), _) => traces,
-        (None, Some(limit)) => (limit.as_secs_f64() * arguments.rate.unwrap_or_default()) as u64,
-        (None, None) => 0,
-    };
+    let count = arguments.count();
     let began = Instant::now();
     let mut pace = arguments
         .rate

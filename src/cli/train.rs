@@ -91,7 +91,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             "a held-out trace costs {vae:.1} nats with the VAE, {grammar:.1} with the grammar"
         ),
         _ => format!(
-            "the {} traces held out are too few to score the VAE",
+            "too few of the {} traces held out have only known labels to score the VAE",
             status.traces_held_out
         ),
     };

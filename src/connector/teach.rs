@@ -121,10 +121,18 @@ impl Teacher {
 
     /// Learns nothing; takes traces away, so that nobody waits, until every shard has ended.
     fn stand_by(&mut self) -> Result<(), Broken> {
-        self.tell();
-        self.traces.iter().for_each(drop);
         self.checkpoint = None;
-        Ok(())
+        let mut told = None;
+        loop {
+            let now = self.began.elapsed();
+            if told.is_none_or(|told| now - told >= TELL) {
+                told = Some(now);
+                self.tell();
+            }
+            if let Err(RecvTimeoutError::Disconnected) = self.traces.recv_timeout(TELL) {
+                return Ok(());
+            }
+        }
     }
 
     fn publish(&mut self, published: Published) {

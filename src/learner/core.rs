@@ -54,7 +54,7 @@ pub struct Learner {
     served: Option<f64>,
     behind: u32,
     /// The grammar that was published last had learnt so many traces.
-    pub(super) grammar_published: u64,
+    grammar_published: u64,
 }
 
 /// When codes were fitted last.
@@ -67,7 +67,6 @@ pub(super) struct Fit {
     /// Tokens at the last fit.
     pub(super) tokens: usize,
     /// Lessons that may still be drawn before further traces come.
-    #[serde(default)]
     pub(super) lessons: u64,
 }
 

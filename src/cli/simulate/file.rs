@@ -1,7 +1,6 @@
 //! Simulated traces into a file.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::UNIX_EPOCH;
@@ -11,19 +10,10 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
 
 use super::Arguments;
+use crate::cli::packed::{Effort, Packed};
 use crate::cli::progress::Progress;
 use crate::cli::say;
 use crate::simulate::Simulator;
-
-/// Enough that a fixture is small, and still faster than the simulation is.
-const ZSTD_LEVEL: i32 = 12;
-
-/// What a file's name says of its form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Form {
-    content: Content,
-    packing: Packing,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Content {
@@ -35,39 +25,17 @@ enum Content {
     Protobuf,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Packing {
-    Plain,
-    Gzip,
-    Zstd,
-}
-
 pub(super) fn write(arguments: &Arguments, path: &Path) -> anyhow::Result<ExitCode> {
-    let form = form(path)?;
-    let file = File::create(path).with_context(|| {
+    let content = content(path)?;
+    let mut out = Packed::create(path, Effort::Small).with_context(|| {
         format!(
             "can't write {}; its folder must be there and writable",
             path.display()
         )
     })?;
-    let written = match form.packing {
-        Packing::Plain => {
-            let mut out = BufWriter::new(file);
-            let written = fill(arguments, form.content, &mut out)?;
-            out.flush().map(|()| written)
-        }
-        Packing::Gzip => {
-            let mut out = flate2::write::GzEncoder::new(file, flate2::Compression::best());
-            let written = fill(arguments, form.content, &mut out)?;
-            out.finish().map(|_| written)
-        }
-        Packing::Zstd => {
-            let mut out = zstd::stream::write::Encoder::new(file, ZSTD_LEVEL)?;
-            let written = fill(arguments, form.content, &mut out)?;
-            out.finish().map(|_| written)
-        }
-    };
-    let written = written.with_context(|| format!("can't finish {}", path.display()))?;
+    let written = fill(arguments, content, &mut out)?;
+    out.end()
+        .with_context(|| format!("can't finish {}", path.display()))?;
     written.progress.end();
     say(&format!(
         "wrote {} traces of {} spans to {}",
@@ -138,26 +106,23 @@ fn spans(request: &ExportTraceServiceRequest) -> u64 {
     scopes.map(|scope| scope.spans.len() as u64).sum()
 }
 
-fn form(path: &Path) -> anyhow::Result<Form> {
+/// What a file's name says of its form.
+fn content(path: &Path) -> anyhow::Result<Content> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let (name, packing) = if let Some(name) = name.strip_suffix(".gz") {
-        (name, Packing::Gzip)
-    } else if let Some(name) = name.strip_suffix(".zst") {
-        (name, Packing::Zstd)
-    } else {
-        (&*name, Packing::Plain)
-    };
-    let content = match name.rsplit_once('.') {
-        Some((_, "jsonl")) => Content::Lines,
-        Some((_, "json")) => Content::Json,
-        Some((_, "pb")) => Content::Protobuf,
+    let packed = [".gz", ".zst"]
+        .iter()
+        .find_map(|end| name.strip_suffix(end));
+    let ending = packed.unwrap_or(&name).rsplit_once('.');
+    Ok(match ending.map(|(_, ending)| ending) {
+        Some("jsonl") => Content::Lines,
+        Some("json") => Content::Json,
+        Some("pb") => Content::Protobuf,
         _ => anyhow::bail!(
             "{}: no form is known by this ending; write .jsonl, .json or .pb, with .gz or .zst \
              behind it or not",
             path.display()
         ),
-    };
-    Ok(Form { content, packing })
+    })
 }
 
 #[cfg(test)]
@@ -167,15 +132,13 @@ mod tests {
     #[test]
     fn a_files_name_says_its_form() {
         let check = |name: &str, expected| {
-            let form = form(Path::new(name)).ok();
-            let said = form.map(|form| (form.content, form.packing));
-            assert_eq!(said, expected, "{name}");
+            assert_eq!(content(Path::new(name)).ok(), expected, "{name}");
         };
-        check("a/shop.jsonl", Some((Content::Lines, Packing::Plain)));
-        check("shop.jsonl.gz", Some((Content::Lines, Packing::Gzip)));
-        check("shop.x.jsonl.zst", Some((Content::Lines, Packing::Zstd)));
-        check("request.json", Some((Content::Json, Packing::Plain)));
-        check("request.pb", Some((Content::Protobuf, Packing::Plain)));
+        check("a/shop.jsonl", Some(Content::Lines));
+        check("shop.jsonl.gz", Some(Content::Lines));
+        check("shop.x.jsonl.zst", Some(Content::Lines));
+        check("request.json", Some(Content::Json));
+        check("request.pb", Some(Content::Protobuf));
         check("shop.csv", None);
         check("shop.zst", None);
         check("jsonl", None);

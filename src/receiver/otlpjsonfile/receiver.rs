@@ -74,8 +74,8 @@ impl Reader {
     fn run(&mut self) -> Result<(), Stopped> {
         let mut first = true;
         loop {
-            self.find(first)?;
-            self.follow()?;
+            let there = self.find(first)?;
+            self.follow(&there)?;
             if first && !self.receiver.config.follow {
                 tracing::info!(files = self.seen.len(), "all files are read");
                 self.handle.block_on(self.stop.cancelled());
@@ -86,8 +86,9 @@ impl Reader {
         }
     }
 
-    /// Opens files that were not there before; compressed ones are read at once.
-    fn find(&mut self, first: bool) -> Result<(), Stopped> {
+    /// Opens files that were not there before; compressed ones are read at once. What is there.
+    fn find(&mut self, first: bool) -> Result<BTreeSet<Identity>, Stopped> {
+        let mut there = BTreeSet::new();
         for path in self.paths() {
             let (mut file, metadata) = match open(&path) {
                 Ok(opened) => opened,
@@ -99,7 +100,11 @@ impl Reader {
                     continue;
                 }
             };
-            if !metadata.is_file() || !self.seen.insert(identity(&metadata)) {
+            if !metadata.is_file() {
+                continue;
+            }
+            there.insert(identity(&metadata));
+            if !self.seen.insert(identity(&metadata)) {
                 continue;
             }
             let config = &self.receiver.config;
@@ -113,11 +118,15 @@ impl Reader {
                 }
             } else {
                 let at = if at_end { metadata.len() } else { 0 };
-                self.tails
-                    .insert(identity(&metadata), Tail::new(&path, file, at));
+                match Tail::new(&path, file, at) {
+                    Ok(tail) => {
+                        self.tails.insert(identity(&metadata), tail);
+                    }
+                    Err(fault) => self.name(&path, &format!("can't be read: {fault}")),
+                }
             }
         }
-        Ok(())
+        Ok(there)
     }
 
     fn paths(&mut self) -> BTreeSet<PathBuf> {
@@ -156,13 +165,7 @@ impl Reader {
     }
 
     /// Reads what was added, and lets go of files that are no longer there.
-    fn follow(&mut self) -> Result<(), Stopped> {
-        let there: BTreeSet<Identity> = self
-            .paths()
-            .iter()
-            .filter_map(|path| open(path).ok())
-            .map(|(_, metadata)| identity(&metadata))
-            .collect();
+    fn follow(&mut self, there: &BTreeSet<Identity>) -> Result<(), Stopped> {
         for (id, mut tail) in std::mem::take(&mut self.tails) {
             loop {
                 match tail.next() {
@@ -179,11 +182,10 @@ impl Reader {
             }
             if there.contains(&id) {
                 self.tails.insert(id, tail);
-            } else {
-                // It was moved away or removed, and has been read to its end.
-                self.seen.remove(&id);
             }
         }
+        // What was moved away or removed has been read to its end; its number may come again.
+        self.seen.retain(|id| there.contains(id));
         Ok(())
     }
 

@@ -32,15 +32,16 @@ pub(super) fn identity(metadata: &Metadata) -> Identity {
 
 impl Tail {
     /// From so many bytes on.
-    pub(super) fn new(path: &Path, file: File, at: u64) -> Self {
-        Self {
+    pub(super) fn new(path: &Path, mut file: File, at: u64) -> io::Result<Self> {
+        file.seek(SeekFrom::Start(at))?;
+        Ok(Self {
             path: path.to_owned(),
             source: BufReader::with_capacity(256 << 10, file),
             at,
             number: 0,
             framing: None,
             record: Vec::new(),
-        }
+        })
     }
 
     /// The next record that was added; none if there is none yet, or only a part of one.
@@ -48,9 +49,9 @@ impl Tail {
         let length = self.source.get_ref().metadata()?.len();
         if length < self.at {
             (self.at, self.number) = (0, 0);
+            self.source.seek(SeekFrom::Start(0))?;
         }
         loop {
-            self.source.seek(SeekFrom::Start(self.at))?;
             let framing = match self.framing {
                 Some(framing) => framing,
                 None => match io::BufRead::fill_buf(&mut self.source)?.first() {
@@ -68,7 +69,11 @@ impl Tail {
             let long = match read {
                 Record::Whole => self.record.len(),
                 Record::TooLong(long) => long,
-                Record::Unfinished | Record::End => return Ok(None),
+                Record::Unfinished | Record::End => {
+                    // What there is of it is read again once the rest has come.
+                    self.source.seek(SeekFrom::Start(self.at))?;
+                    return Ok(None);
+                }
             };
             self.at += (long + around) as u64;
             self.number += 1;
