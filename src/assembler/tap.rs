@@ -14,6 +14,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::filter::Filter;
+use super::profile::profile;
 use crate::features::Interner;
 use crate::otlp::view::{ResourceView, SpanView, Visit};
 use crate::trace::{SpanId, SpanRecord, Symbol, TraceId};
@@ -182,7 +183,7 @@ impl Visit for TapBatch {
             parent: span.parent,
             service: self.service,
             operation: self.tap.interner.symbol(span.name),
-            profile: Symbol(0),
+            profile: profile(span, &self.tap.interner),
             kind: span.kind,
             status: span.status,
             start: span.start,

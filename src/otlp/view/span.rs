@@ -1,6 +1,6 @@
 //! One span: checked in a single pass, then handed out in place.
 
-use super::attribute::{Attributes, check_attribute, check_text, text};
+use super::attribute::{Attributes, RawAttribute, check_attribute, check_text, text};
 use super::budget::Budget;
 use super::fault::{Fault, Named, Stop, What};
 use crate::otlp::wire::{FIXED32, FIXED64, Known, Reader, VARINT, key, len};
@@ -77,6 +77,11 @@ impl<'a> SpanView<'a> {
         Attributes::new(self.raw, ATTRIBUTES)
     }
 
+    /// Its attributes and events as they stand on the wire, in the order of the bytes.
+    pub fn carried(&self) -> Carried<'a> {
+        Carried(Reader::new(self.raw))
+    }
+
     /// Its links: trace and span id, none where the sender left one out or sent zeros.
     pub fn links(&self) -> Links<'a> {
         Links(Submessages::new(self.raw, LINKS, self.links))
@@ -112,6 +117,38 @@ impl<'a> SpanView<'a> {
     }
 }
 
+/// An attribute or an event.
+#[derive(Debug, Clone, Copy)]
+pub enum Carry<'a> {
+    /// An attribute.
+    Attribute(RawAttribute<'a>),
+    /// An event.
+    Event(EventView<'a>),
+}
+
+/// What a span carries.
+#[derive(Debug, Clone)]
+pub struct Carried<'a>(Reader<'a>);
+
+impl<'a> Iterator for Carried<'a> {
+    type Item = Carry<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            // The message was checked, so an error can only mean its end.
+            match self.0.key().ok()?? {
+                ATTRIBUTES => {
+                    let raw = RawAttribute::new(self.0.bytes().ok()?);
+                    return Some(Carry::Attribute(raw));
+                }
+                EVENTS => return Some(Carry::Event(EventView::new(self.0.bytes().ok()?))),
+                key => self.0.pass(key).ok()?,
+            }
+        }
+    }
+}
+
 /// An event, in place.
 #[derive(Debug, Clone, Copy)]
 pub struct EventView<'a> {
@@ -123,9 +160,35 @@ pub struct EventView<'a> {
 }
 
 impl<'a> EventView<'a> {
+    fn new(raw: &'a [u8]) -> Self {
+        let mut event = Self {
+            time: 0,
+            name: "",
+            raw,
+        };
+        let mut reader = Reader::new(raw);
+        while let Ok(Some(key)) = reader.key() {
+            match key {
+                EVENT_TIME => event.time = reader.fixed64().unwrap_or_default(),
+                EVENT_NAME => event.name = text(reader.bytes().unwrap_or_default()),
+                _ => {
+                    if reader.pass(key).is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+        event
+    }
+
     /// Its attributes, in the order of the bytes.
     pub fn attributes(&self) -> Attributes<'a> {
         Attributes::new(self.raw, EVENT_ATTRIBUTES)
+    }
+
+    /// Its attributes as they stand on the wire, in the order of the bytes.
+    pub fn raw_attributes(&self) -> impl Iterator<Item = RawAttribute<'a>> {
+        Submessages::new(self.raw, EVENT_ATTRIBUTES, u32::MAX).map(RawAttribute::new)
     }
 }
 
@@ -158,21 +221,7 @@ impl<'a> Iterator for Events<'a> {
     type Item = EventView<'a>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let raw = self.0.next()?;
-        let mut event = EventView {
-            time: 0,
-            name: "",
-            raw,
-        };
-        let mut reader = Reader::new(raw);
-        while let Ok(Some(key)) = reader.key() {
-            match key {
-                EVENT_TIME => event.time = reader.fixed64().ok()?,
-                EVENT_NAME => event.name = text(reader.bytes().ok()?),
-                _ => reader.pass(key).ok()?,
-            }
-        }
-        Some(event)
+        self.0.next().map(EventView::new)
     }
 }
 

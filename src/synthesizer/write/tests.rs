@@ -32,6 +32,7 @@ fn words() -> Vec<Word> {
                 _ => name(length).into(),
             },
             kind: SpanKind::ALL[number % 6],
+            profiles: Vec::new(),
         })
         .collect()
 }
