@@ -34,6 +34,7 @@ fn words() -> Vec<Word> {
             service: format!("service-{}", number % 12).into(),
             operation: format!("GET /api/v1/things/{{thing}}/parts/{number}").into(),
             kind: SpanKind::ALL[1 + number % 5],
+            profiles: Vec::new(),
         })
         .collect()
 }
@@ -43,6 +44,7 @@ fn trace(seed: u32) -> Sampled {
         parent: at.checked_sub(1).map(|before| before / 3),
         token: Token((seed * 31 + at * 7) % 96),
         status: StatusCode::ALL[(at % 7 / 5) as usize],
+        profile: 0,
         start: i64::from(at) * 1_000_003,
         duration: u64::from(at) * 777_777 + 5_000,
     };

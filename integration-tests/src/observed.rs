@@ -68,6 +68,9 @@ impl Corpus {
         }
         let known = traces.into_iter().enumerate().filter_map(|(at, trace)| {
             let tokens = vocabulary.tokens(&trace).ok()?;
+            if !is_held_out(at) {
+                vocabulary.adopt(&trace, &tokens, texts);
+            }
             Some((at, trace, tokens))
         });
         let known: Vec<(usize, Trace, Vec<Token>)> = known.collect();
@@ -77,7 +80,11 @@ impl Corpus {
         let mut memory = context::Memory::default();
         let (mut training, mut held_out, mut observed) = (Vec::new(), Vec::new(), Vec::new());
         for (at, trace, tokens) in known {
-            let Ok(example) = encode(&trace, &tokens, &coder) else {
+            let profiles = vocabulary.profiles(&trace, &tokens, texts);
+            let Some(Ok(example)) = profiles
+                .ok()
+                .map(|profiles| encode(&trace, &tokens, profiles, &coder))
+            else {
                 continue;
             };
             let lesson = lesson(example, &coder, &services, &mut memory);

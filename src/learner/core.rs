@@ -64,8 +64,8 @@ pub(super) struct Fit {
     pub(super) learnt: u64,
     /// Traces learnt at the last fit; 0 before the first.
     pub(super) at: u64,
-    /// Tokens at the last fit.
-    pub(super) tokens: usize,
+    /// Labels and profiles known at the last fit.
+    pub(super) size: usize,
     /// Lessons that may still be drawn before further traces come.
     pub(super) lessons: u64,
 }
@@ -162,10 +162,10 @@ impl Learner {
     /// last fit, or at least 4 replays more, and soon after the vocabulary has grown.
     pub fn refit(&mut self) -> bool {
         let Fit {
-            learnt, at, tokens, ..
+            learnt, at, size, ..
         } = self.fit;
         let since = learnt - at;
-        let grown = self.vocabulary.len() > tokens;
+        let grown = self.vocabulary.size() > size;
         let due = match at {
             0 => learnt >= FIRST_FIT,
             _ if grown => since >= 32.max(at / 8).min(1_000),
@@ -178,7 +178,9 @@ impl Learner {
         let coder = Coder::fit(kept.map(|(kept, _)| (&kept.trace, &*kept.tokens)));
         self.coder = Arc::new(coder);
         for kept in self.replay.iter_mut() {
-            let example = encode(&kept.trace, &kept.tokens, &self.coder);
+            let Kept { trace, tokens, .. } = &*kept;
+            let profiles = self.vocabulary.adopt(trace, tokens, &self.texts);
+            let example = encode(trace, tokens, profiles, &self.coder);
             kept.example = example.ok().map(Arc::new);
         }
         // Counts are of codes, so they are counted again under the new ones.
@@ -192,7 +194,8 @@ impl Learner {
         self.grammar_published = 0;
         self.served = None;
         self.fit.at = learnt;
-        self.fit.tokens = self.vocabulary.len();
+        self.fit.size = self.vocabulary.size();
+        self.relabel();
         true
     }
 
@@ -243,9 +246,9 @@ impl Learner {
         if self.fit.at == 0 {
             return Ok(None);
         }
-        let examples = self
-            .held_out
-            .examples(&self.vocabulary, &self.coder, *SCORED.end());
+        let examples =
+            self.held_out
+                .examples(&self.vocabulary, &self.texts, &self.coder, *SCORED.end());
         let serves = self.status.serving == Serving::Vae;
         let Some((vae, grammar)) = self.nats(&examples)? else {
             // Too few to tell, as after a restart: what serves goes on serving.
@@ -305,7 +308,7 @@ impl Learner {
         self.fit.learnt += 1;
         let example = match self.fit.at {
             0 => None,
-            _ => match encode(&trace, &tokens, &self.coder) {
+            _ => match encode(&trace, &tokens, self.adopt(&trace, &tokens), &self.coder) {
                 Ok(example) => Some(Arc::new(example)),
                 Err(_) => {
                     self.status.traces_unlearnable += 1;
@@ -327,6 +330,16 @@ impl Learner {
         self.fit.lessons = (self.fit.lessons + PASSES).min(most);
         self.status.traces_kept = self.replay.len() as u64;
         self.status.shapes_kept = self.replay.shapes() as u64;
+    }
+
+    /// The profiles of a trace that is learnt.
+    fn adopt(&mut self, trace: &Trace, tokens: &[Token]) -> Vec<u32> {
+        let known = self.vocabulary.size();
+        let profiles = self.vocabulary.adopt(trace, tokens, &self.texts);
+        if self.vocabulary.size() > known {
+            self.relabel();
+        }
+        profiles
     }
 
     fn wait(&mut self, trace: Trace) {

@@ -421,6 +421,7 @@ mod tests {
             parent,
             token: Token(token),
             status: StatusCode::Unset,
+            profile: 0,
             start: 0,
             duration: 1,
         };

@@ -52,6 +52,8 @@ pub(super) struct Around {
     among: u64,
     parent_status: u64,
     previous_status: u64,
+    parent_profile: u64,
+    previous_profile: u64,
     /// What is known early of the whole trace: its root, how many children it has, its first span.
     code: u64,
     /// The spans told last, many and few.
@@ -65,6 +67,7 @@ impl Around {
         let token = |at: Option<u32>| at.map_or(NONE, |at| example.tokens[at as usize].into());
         let status = |at: Option<u32>| at.map_or(NONE, |at| example.status[at as usize].into());
         let among = parent.map_or(0, |parent| example.arity[parent as usize].into());
+        let profile = |at: Option<u32>| at.map_or(NONE, |at| example.profile[at as usize].into());
         // Only what was told before: the example may be whole.
         let known = tree.len();
         let first = |at: usize| {
@@ -87,6 +90,8 @@ impl Around {
             among,
             parent_status: status(parent),
             previous_status: status(previous),
+            parent_profile: profile(parent),
+            previous_profile: profile(previous),
             code: key(9, 0, &[first(0), root_children, first(1)]),
             recent: RECENT.map(|spans| recent(example, known, spans)),
         }
@@ -124,6 +129,17 @@ impl Around {
             key(2, 1, &[token, a.parent_status]),
             key(2, 2, &[token]),
             key(2, 3, &[]),
+        ]
+    }
+
+    pub(super) fn profile(&self, token: u32, status: u8) -> [u64; 4] {
+        let (a, token, status) = (self, u64::from(token), u64::from(status));
+        let (above, beside) = (a.parent_profile, a.previous_profile);
+        [
+            key(11, 0, &[token, status, a.parent, above, a.previous, beside]),
+            key(11, 1, &[token, status, a.parent, above]),
+            key(11, 2, &[token, status]),
+            key(11, 3, &[token]),
         ]
     }
 

@@ -45,6 +45,7 @@ fn request(kind: u32, calls: u32, bin: u8) -> Lesson {
         tokens: vec![kind + 2; spans],
         arity: vec![0; spans],
         status: vec![u8::from(kind == 1) * 2; spans],
+        profile: vec![0; spans],
         start: vec![code(0); spans],
         end: vec![code(0); spans],
         links: Vec::new(),

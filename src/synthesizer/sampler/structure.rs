@@ -241,6 +241,7 @@ impl Structure {
             exponents(logits);
             let status = choose.choose(trace, at, Event::Status, logits, &|_| true);
             growing.example.status.push(status as u8);
+            growing.example.profile.push(0);
             self.choice_status
                 .add(status, &mut choice[row * self.choice..][..self.choice]);
         }

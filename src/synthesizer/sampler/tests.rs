@@ -67,6 +67,7 @@ fn example(spans: usize, rng: &mut chance::Rng) -> Example {
             .push(if at == 0 { TimeCode::default() } else { start });
         example.tokens.push(rng.random_range(0..TOKENS));
         example.status.push(rng.random_range(0..3));
+        example.profile.push(0);
         if at > 2 && rng.random_range(0..5) == 0 {
             let to = rng.random_range(0..at as u32);
             example.links.push((at as u32, to));
