@@ -360,14 +360,18 @@ impl Learner {
     fn grow(&mut self) -> Result<(), Broken> {
         let tokens = self.vocabulary.len() as u32;
         match (&mut self.vae, &self.settings.vae) {
-            (Some(vae), _) => vae.grow(tokens, &mut self.chance.vae).map_err(broken),
+            (Some(vae), _) => vae.grow(tokens, &mut self.chance.vae).map_err(broken)?,
             (none, Some(settings)) => {
                 let vae = Vae::new(settings.clone(), tokens, &mut self.chance.vae);
                 *none = Some(vae.map_err(broken)?);
-                Ok(())
             }
-            (None, None) => Ok(()),
+            (None, None) => {}
         }
+        if let Some(vae) = &mut self.vae {
+            let slots: Vec<u32> = self.words.iter().map(Word::slots).collect();
+            vae.grow_profiles(&slots, &mut self.chance.vae);
+        }
+        Ok(())
     }
 
     fn lessons(&mut self, examples: &[Arc<Example>]) -> Vec<Lesson> {

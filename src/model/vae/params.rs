@@ -17,6 +17,7 @@ pub(super) const STATUSES: usize = 3;
 const STATUS_WIDTH: usize = 4;
 const ARITY_WIDTH: usize = 12;
 const CLASS_WIDTH: usize = 8;
+const PROFILE_WIDTH: usize = 8;
 /// The logit that a new token's bias begins with: known tokens keep their shares.
 const NEW_TOKEN: f32 = -6.0;
 
@@ -38,6 +39,8 @@ enum Begin {
     Zero,
     /// Uniform within so much of zero.
     Within(f32),
+    /// The same but for the first row, which is zero: it stands for nothing.
+    AfterFirst(f32),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -67,6 +70,7 @@ pub(super) struct Param {
 pub(super) fn structure_inputs(settings: &VaeSettings) -> usize {
     3 * settings.embedding
         + 3 * STATUS_WIDTH
+        + 3 * PROFILE_WIDTH
         + ARITY_WIDTH
         + 2 * CLASS_WIDTH
         + SLOT_FEATURES
@@ -83,8 +87,8 @@ pub(super) fn graph_inputs(settings: &VaeSettings) -> usize {
     settings.embedding + STATUS_WIDTH + 4
 }
 
-/// All tensors, in a fixed order.
-pub(super) fn specs(settings: &VaeSettings, tokens: usize) -> Vec<Spec> {
+/// All tensors, in a fixed order. `profiles` counts the rows of profile tables.
+pub(super) fn specs(settings: &VaeSettings, tokens: usize, profiles: usize) -> Vec<Spec> {
     let s = settings;
     let (inputs, hidden) = (structure_inputs(s), s.structure_hidden);
     let (told, timing) = (timing_inputs(s), s.timing_hidden);
@@ -217,6 +221,34 @@ pub(super) fn specs(settings: &VaeSettings, tokens: usize) -> Vec<Spec> {
         &[STATUSES, choice],
         embedding,
         false,
+    );
+    add(
+        "structure.profile",
+        part,
+        &[profiles, PROFILE_WIDTH],
+        Begin::AfterFirst(0.5),
+        true,
+    );
+    add(
+        "structure.profile_out",
+        part,
+        &[profiles, choice],
+        fan(choice),
+        true,
+    );
+    add(
+        "structure.profile_out_bias",
+        part,
+        &[profiles],
+        Begin::Zero,
+        true,
+    );
+    add(
+        "structure.choice_profile",
+        part,
+        &[profiles, choice],
+        Begin::Zero,
+        true,
     );
     add(
         "structure.status_out",
@@ -435,7 +467,10 @@ impl Param {
     /// First values from the generator.
     pub(super) fn new(spec: Spec, rng: &mut impl rand::Rng) -> Self {
         let count = spec.shape.iter().product();
-        let value: Vec<f32> = (0..count).map(|_| spec.begin.draw(rng)).collect();
+        let mut value: Vec<f32> = (0..count).map(|_| spec.begin.draw(rng)).collect();
+        if let (Begin::AfterFirst(_), Some(width)) = (spec.begin, spec.shape.last()) {
+            value[..*width].fill(0.0);
+        }
         Self {
             first: vec![0.0; count],
             second: vec![0.0; count],
@@ -461,6 +496,15 @@ impl Param {
         self.first.resize(count, 0.0);
         self.second.resize(count, 0.0);
         self.spec = spec.clone();
+    }
+
+    /// Sets the last values of a bias that has grown: those that are late begin at a sliver.
+    pub(super) fn begin_late(&mut self, late: &[bool]) {
+        let from = self.value.len().saturating_sub(late.len());
+        for (at, &late) in (from..).zip(late) {
+            let begin = if late { NEW_TOKEN } else { 0.0 };
+            (self.value[at], self.average[at]) = (begin, begin);
+        }
     }
 
     pub(super) fn save(&self, into: &mut Tensors) {
@@ -508,7 +552,9 @@ impl Begin {
     fn draw(self, rng: &mut impl rand::Rng) -> f32 {
         match self {
             Self::Zero => 0.0,
-            Self::Within(range) => (rng.random::<f32>() * 2.0 - 1.0) * range,
+            Self::Within(range) | Self::AfterFirst(range) => {
+                (rng.random::<f32>() * 2.0 - 1.0) * range
+            }
         }
     }
 }
