@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use doppelspan::assembler::{Assembler, AssemblerSettings, Tap, TapSettings};
+use doppelspan::chance::Rng;
 use doppelspan::features::timing::Coder;
-use doppelspan::features::{Interner, Token, Vocabulary, context, encode, lesson};
+use doppelspan::features::{Interner, Token, Vocabulary, Word, context, encode, lesson};
 use doppelspan::learner::{Generator, Published};
-use doppelspan::model::{Lesson, Vae};
+use doppelspan::model::{Lesson, Vae, VaeSettings};
 use doppelspan::otlp::view::{Limits, walk};
 use doppelspan::trace::Trace;
 
@@ -103,6 +104,15 @@ impl Corpus {
             held_out,
             observed,
         }
+    }
+
+    /// A model that knows how many tokens there are, and how many attribute profiles each has.
+    pub fn vae(&self, settings: VaeSettings, rng: &mut Rng) -> Vae {
+        let tokens = self.vocabulary.len() as u32;
+        let mut vae = Vae::new(settings, tokens, rng).expect("a model");
+        let slots: Vec<u32> = self.vocabulary.words().iter().map(Word::slots).collect();
+        vae.grow_profiles(&slots, rng);
+        vae
     }
 
     /// A snapshot that draws with this VAE, whatever its score.

@@ -126,7 +126,7 @@ fn the_order_of_attributes_does_not_matter_and_values_do() {
         &texts,
         vec![
             carrying(vec![get.clone(), ok.clone()]),
-            carrying(vec![ok.clone(), attribute("x", "y"), get.clone()]),
+            carrying(vec![ok, attribute("x", "y"), get.clone()]),
             carrying(vec![get.clone(), int("http.status_code", 500)]),
             carrying(vec![get, attribute("http.status_code", "200")]),
             carrying(Vec::new()),

@@ -99,9 +99,9 @@ pub(super) struct Keys {
 }
 
 impl Key {
-    fn new(text: Option<&str>, hash: u64) -> Self {
+    fn new(text: Option<Box<str>>, hash: u64) -> Self {
         Self {
-            text: text.map(Into::into),
+            text,
             hash,
             given_up: AtomicBool::new(false),
             values: Mutex::default(),
@@ -115,7 +115,7 @@ impl Key {
 }
 
 impl Keys {
-    pub(super) fn new(keys: &[String], values: usize, hash: FixedState) -> Self {
+    pub(super) fn new(keys: Vec<String>, values: usize, hash: FixedState) -> Self {
         let hash_of = |key: &[u8]| {
             let mut hasher = hash.build_hasher();
             hasher.write(key);
@@ -124,9 +124,9 @@ impl Keys {
         let mut table = HashTable::with_capacity(keys.len());
         for key in keys {
             let number = hash_of(key.as_bytes());
-            let same = |known: &Key| known.text.as_deref() == Some(key);
+            let same = |known: &Key| known.text.as_deref() == Some(&*key);
             if table.find(number, same).is_none() {
-                let key = Key::new(Some(key), number);
+                let key = Key::new(Some(key.into()), number);
                 table.insert_unique(number, key, |key| key.hash);
             }
         }

@@ -96,7 +96,7 @@ impl Interner {
     pub fn new(settings: InternerSettings) -> Self {
         let hash = foldhash::quality::FixedState::with_seed(settings.key);
         Self {
-            keys: Keys::new(&settings.attributes, settings.values, hash.clone()),
+            keys: Keys::new(settings.attributes, settings.values, hash.clone()),
             hash,
             longest: settings.longest,
             texts: Table::new(settings.capacity),

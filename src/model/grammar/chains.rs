@@ -13,7 +13,8 @@ const COARSE: u8 = 7;
 
 /// One number for an event, a level of its back-off and the fields of a context (splitmix64).
 fn key(event: u64, level: u64, fields: &[u64]) -> u64 {
-    let mut hash = event * 16 + level;
+    // Spread first: a small field would else turn one event's number into another's.
+    let mut hash = (event * 16 + level).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     for field in fields {
         hash = (hash ^ *field).wrapping_add(0x9e37_79b9_7f4a_7c15);
         hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -341,5 +342,23 @@ impl Times {
             key(8, 3, &[mode, t.token]),
             key(8, 4, &[mode]),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_event_has_the_context_of_another() {
+        let mut seen = HashMap::new();
+        for event in 1..12 {
+            for level in 0..8 {
+                for field in (0..2_000).chain([NONE]) {
+                    let before = seen.insert(key(event, level, &[field]), (event, level, field));
+                    assert_eq!(before, None, "{event} {level} {field}");
+                }
+            }
+        }
     }
 }

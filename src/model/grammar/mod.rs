@@ -420,7 +420,8 @@ mod tests {
         children + 1 == example.len() as u64
             && parents[0].is_none()
             && parents[1..].iter().all(Option::is_some)
-            && [example.status.len(), example.start.len(), example.end.len()] == [example.len(); 3]
+            && [example.status.len(), example.profile.len()] == [example.len(); 2]
+            && [example.start.len(), example.end.len()] == [example.len(); 2]
     }
 
     proptest! {
@@ -488,6 +489,32 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let linked = (0..50).filter(|_| grammar.sample(&mut rng, None).links == [(2, 1)]);
         assert!(linked.count() > 40);
+    }
+
+    #[test]
+    fn a_call_has_the_profile_that_goes_with_its_parent_s() {
+        let mut grammar = Grammar::new(SIZES);
+        let answered = |root: u32, calls: u32| Example {
+            profile: vec![root, calls, calls],
+            ..request(0, 2, 9)
+        };
+        let (fine, broken) = (answered(0, 1), answered(2, 0));
+        for _ in 0..50 {
+            grammar.learn(&fine, 1.0);
+            grammar.learn(&broken, 1.0);
+        }
+        let odd = grammar.nats(&answered(0, 0)).structure;
+        assert!(odd > grammar.nats(&fine).structure + 3.0, "{odd}");
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let drawn = (0..200).map(|_| grammar.sample(&mut rng, None).profile);
+        let drawn: Vec<Vec<u32>> = drawn.collect();
+        for alike in [&fine, &broken] {
+            let count = drawn
+                .iter()
+                .filter(|drawn| **drawn == alike.profile)
+                .count();
+            assert!((70..125).contains(&count), "{count}");
+        }
     }
 
     #[test]
