@@ -18,7 +18,7 @@ use doppelspan::cli::alone;
 use doppelspan::eval::{fidelity, validity};
 use doppelspan::features::timing::{BINS, END_MODES, START_MODES};
 use doppelspan::model::vae::one_core;
-use doppelspan::model::{Example, Grammar, GrammarSizes, Lesson, VaeSettings};
+use doppelspan::model::{Example, Grammar, GrammarSizes, Lesson, Vae, VaeSettings};
 use doppelspan::receiver::otlpjsonfile;
 use doppelspan::synthesizer::Sampler;
 use doppelspan::trace::Trace;

@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::filter::Filter;
 use super::profile::profile;
-use crate::features::Interner;
+use crate::features::{Interner, InternerCounts};
 use crate::otlp::view::{ResourceView, SpanView, Visit};
 use crate::trace::{SpanId, SpanRecord, Symbol, TraceId};
 
@@ -148,6 +148,11 @@ impl Tap {
             seen: 0,
             shed: 0,
         }
+    }
+
+    /// What its interner remembered and turned away.
+    pub fn texts(&self) -> InternerCounts {
+        self.interner.counts()
     }
 
     /// What was seen and shed so far; `seen` is the sum of the others.
