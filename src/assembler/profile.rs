@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::features::{Event, Interner, LONGEST_VALUE, MOST_EVENTS, Moment, Profile, Value};
-use crate::otlp::view::{Carry, EventView, RawAttribute, SpanView, ValueView};
+use crate::otlp::view::{Carry, EventView, RawAttribute, SpanView, ValueView, Whole};
 use crate::trace::Symbol;
 
 /// The tags of the `AnyValue`s that profiles hold: text, bool, int and double.
@@ -24,13 +24,13 @@ pub(super) fn profile(span: &SpanView<'_>, texts: &Interner) -> Symbol {
     let mut events = 0;
     for carry in span.carried() {
         match carry {
-            Carry::Attribute(attribute) => hash = hash.wrapping_add(pair(texts, &attribute)),
+            Carry::Attribute(attribute) => hash = hash.wrapping_add(pair(texts, attribute)),
             Carry::Event(event) => {
                 let Some(key) = texts.event_key().filter(|_| fits(&event, events)) else {
                     continue;
                 };
                 events += 1;
-                let pairs = event.raw_attributes().map(|raw| pair(texts, &raw));
+                let pairs = event.whole_attributes().map(|whole| pair(texts, whole));
                 let sum = pairs.fold(0, u64::wrapping_add);
                 let moment = Moment::of(event.time, span.start, span.end) as u64;
                 let number = key.wrapping_add(sum).wrapping_add(
@@ -50,11 +50,14 @@ fn fits(event: &EventView<'_>, before: usize) -> bool {
 
 /// What an attribute adds to a hash: nothing if profiles don't hold it.
 #[inline]
-fn pair(texts: &Interner, attribute: &RawAttribute<'_>) -> u64 {
-    match held(texts, attribute) {
-        Some(key) => texts.mix(key, attribute.value),
-        None => 0,
+fn pair(texts: &Interner, attribute: Whole<'_>) -> u64 {
+    if attribute.key().is_some_and(|key| !texts.may_hold(key)) {
+        return 0;
     }
+    texts.pair(attribute.0, || {
+        let raw = attribute.raw();
+        held(texts, &raw).map_or(0, |key| texts.mix(key, raw.value))
+    })
 }
 
 #[inline]
@@ -71,14 +74,14 @@ fn made(span: &SpanView<'_>, texts: &Interner) -> Profile {
     let (mut attributes, mut events) = (Vec::new(), Vec::new());
     for carry in span.carried() {
         match carry {
-            Carry::Attribute(raw) => attributes.extend(told(texts, &raw)),
+            Carry::Attribute(whole) => attributes.extend(told(texts, whole)),
             Carry::Event(event) => {
                 if texts.event_key().is_some() && fits(&event, events.len()) {
-                    let pairs = event.raw_attributes();
+                    let pairs = event.whole_attributes();
                     let told = Event {
                         name: event.name.into(),
                         at: Moment::of(event.time, span.start, span.end),
-                        attributes: pairs.filter_map(|raw| told(texts, &raw)).collect(),
+                        attributes: pairs.filter_map(|whole| told(texts, whole)).collect(),
                     };
                     events.push((event.time, told));
                 }
@@ -92,8 +95,13 @@ fn made(span: &SpanView<'_>, texts: &Interner) -> Profile {
     )
 }
 
-fn told(texts: &Interner, raw: &RawAttribute<'_>) -> Option<(Arc<str>, Value)> {
-    held(texts, raw)?;
+/// An attribute that is part of the hash. No other may be told: the first of equal hashes speaks for
+/// all, and the floor counts it for all.
+fn told(texts: &Interner, attribute: Whole<'_>) -> Option<(Arc<str>, Value)> {
+    if pair(texts, attribute) == 0 {
+        return None;
+    }
+    let raw = attribute.raw();
     let value = match raw.view() {
         ValueView::Str(text) if text.len() <= LONGEST_VALUE => Value::Text(text.into()),
         ValueView::Int(number) => Value::Int(number),

@@ -159,6 +159,30 @@ fn a_key_with_too_many_values_is_given_up_and_the_rest_of_its_spans_stays() {
     assert_eq!(told(&profile), "http.method=GET");
 }
 
+/// A field of a message, whatever its length.
+fn field(key: u8, message: &[u8]) -> Vec<u8> {
+    let mut field = vec![key];
+    prost::encoding::encode_varint(message.len() as u64, &mut field);
+    field.extend_from_slice(message);
+    field
+}
+
+#[test]
+fn what_is_not_part_of_the_hash_is_not_told_either() {
+    let texts = Interner::default();
+    for value in ["secret", "other"] {
+        // A message with two keys, of which protobuf lets the last count.
+        let both = ["not.allowed", "http.route"].map(|key| attribute(key, value).encode_to_vec());
+        let mut sent = carrying(vec![attribute("http.method", "GET")]).encode_to_vec();
+        sent.extend(field(0x4a, &both.concat()));
+        let request = field(0x0a, &field(0x12, &field(0x12, &sent)));
+        let mut profiles = Profiles(&texts, Vec::new());
+        walk(&request, &Limits::default(), &mut profiles).unwrap();
+        let profile = texts.profile_of(profiles.1[0]).unwrap();
+        assert_eq!(told(&profile), "http.method=GET");
+    }
+}
+
 #[test]
 fn an_empty_allow_list_leaves_every_span_bare() {
     let texts = Interner::new(InternerSettings {

@@ -90,12 +90,26 @@ struct Key {
 
 #[derive(Debug)]
 pub(super) struct Keys {
+    /// A bit for each [`mark`] that some key has: most others are known by it to be none.
+    marks: [u64; MARKS / 64],
     hash: FixedState,
     keys: HashTable<Key>,
     events: Key,
     /// Values of a key at most.
     values: usize,
     given_up: AtomicU64,
+}
+
+/// Marks that keys are told apart by at a glance.
+const MARKS: usize = 1024;
+
+/// A number below [`MARKS`] from a key's length and three of its bytes.
+#[inline]
+fn mark(key: &[u8]) -> usize {
+    let byte = |at: usize| key.get(at).copied().map_or(0, usize::from);
+    let length = key.len();
+    let first = length * 31 + byte(0) * 7;
+    (first + byte(length / 2) * 113 + byte(length.wrapping_sub(1)) * 397) % MARKS
 }
 
 impl Key {
@@ -122,7 +136,10 @@ impl Keys {
             hasher.finish()
         };
         let mut table = HashTable::with_capacity(keys.len());
+        let mut marks = [0; MARKS / 64];
         for key in keys {
+            let mark = mark(key.as_bytes());
+            marks[mark / 64] |= 1 << (mark % 64);
             let number = hash_of(key.as_bytes());
             let same = |known: &Key| known.text.as_deref() == Some(&*key);
             if table.find(number, same).is_none() {
@@ -131,6 +148,7 @@ impl Keys {
             }
         }
         Self {
+            marks,
             events: Key::new(None, hash_of(b"names of events")),
             keys: table,
             values: values.max(1),
@@ -141,6 +159,13 @@ impl Keys {
 
     pub(super) fn is_empty(&self) -> bool {
         self.keys.is_empty()
+    }
+
+    /// Whether a key may be one of these: if not, it is none.
+    #[inline]
+    pub(super) fn may_hold(&self, key: &[u8]) -> bool {
+        let mark = mark(key);
+        self.marks[mark / 64] >> (mark % 64) & 1 == 1
     }
 
     #[inline]
@@ -205,6 +230,20 @@ impl Keys {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_glance_passes_every_key_and_few_others() {
+        let keys = Keys::new(
+            ATTRIBUTES.map(str::to_owned).to_vec(),
+            9,
+            FixedState::default(),
+        );
+        assert!(ATTRIBUTES.iter().all(|key| keys.may_hold(key.as_bytes())));
+        let others = (0..1_000).map(|number| format!("app.thing_{number}.name"));
+        let passed = others.filter(|key| keys.may_hold(key.as_bytes())).count();
+        assert!(passed < 150, "{passed}");
+        assert!(!Keys::new(Vec::new(), 9, FixedState::default()).may_hold(b""));
+    }
 
     #[test]
     fn the_allow_list_is_in_order_and_holds_no_free_text() {

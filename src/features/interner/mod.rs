@@ -8,6 +8,7 @@
 mod keys;
 mod table;
 
+use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +19,14 @@ use keys::Keys;
 use table::Table;
 
 pub use keys::ATTRIBUTES;
+
+/// Attributes that each thread remembers, so that a known one is looked at once.
+const PAIRS: usize = 1024;
+
+thread_local! {
+    /// A tag and what the attribute adds to a profile's hash.
+    static SEEN: [Cell<(u64, u64)>; PAIRS] = const { [const { Cell::new((0, 0)) }; PAIRS] };
+}
 
 /// How an [`Interner`] is bounded and keyed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,6 +147,12 @@ impl Interner {
         !self.keys.is_empty()
     }
 
+    /// Whether profiles may hold the values of a key: told at a glance, and wrong about few others.
+    #[inline]
+    pub fn may_hold(&self, key: &[u8]) -> bool {
+        self.keys.may_hold(key)
+    }
+
     /// Looks a key of an attribute up: a number that stands for it among others, if profiles hold
     /// its values. Allocates nothing and takes no lock.
     #[inline]
@@ -149,6 +164,27 @@ impl Interner {
     #[inline]
     pub fn event_key(&self) -> Option<u64> {
         self.keys.events()
+    }
+
+    /// What an attribute, here the bytes of its message, adds to a profile's hash; `look` tells of
+    /// one that this thread has not met lately, 0 for what profiles don't hold.
+    #[inline]
+    pub fn pair(&self, message: &[u8], look: impl FnOnce() -> u64) -> u64 {
+        // A key that was given up in between is looked up again, and so are those of others.
+        let tag = self.mix(self.profiles.serial() << 32 ^ self.keys.given_up(), message);
+        SEEN.with(|seen| {
+            let slot = &seen[tag as usize % PAIRS];
+            let (known, adds) = slot.get();
+            if known == tag {
+                return adds;
+            }
+            let adds = look();
+            // What profiles don't hold has many values, which would push the others out.
+            if adds != 0 {
+                slot.set((tag, adds));
+            }
+            adds
+        })
     }
 
     /// One number for some bytes and a number.

@@ -93,6 +93,12 @@ impl<V: ?Sized> Table<V> {
         true
     }
 
+    /// A number that no other table of the process has.
+    #[inline]
+    pub(super) fn serial(&self) -> u64 {
+        self.serial
+    }
+
     /// The value of a hash, if it is still remembered.
     pub(super) fn value(&self, hash: u64) -> Option<Arc<V>> {
         let shard = self.shard(hash);

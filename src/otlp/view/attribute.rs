@@ -83,10 +83,31 @@ pub struct RawAttribute<'a> {
     pub value: &'a [u8],
 }
 
+/// A checked `KeyValue` that was not taken apart.
+#[derive(Debug, Clone, Copy)]
+pub struct Whole<'a>(pub &'a [u8]);
+
+impl<'a> Whole<'a> {
+    /// Its key, where that is the first thing and short, as in nearly all.
+    #[inline]
+    pub fn key(self) -> Option<&'a [u8]> {
+        match self.0 {
+            [0x0a, length @ 0..=127, rest @ ..] => rest.get(..usize::from(*length)),
+            _ => None,
+        }
+    }
+
+    /// Takes it apart.
+    #[inline]
+    pub fn raw(self) -> RawAttribute<'a> {
+        RawAttribute::new(self.0)
+    }
+}
+
 impl<'a> RawAttribute<'a> {
     /// Takes a checked `KeyValue` apart; of several keys or values the last one counts.
     #[inline]
-    pub(super) fn new(message: &'a [u8]) -> Self {
+    fn new(message: &'a [u8]) -> Self {
         if let [0x0a, key_len, rest @ ..] = message
             && let Some((key, [0x12, value_len, value @ ..])) =
                 rest.split_at_checked(usize::from(*key_len))

@@ -1,6 +1,6 @@
 //! One span: checked in a single pass, then handed out in place.
 
-use super::attribute::{Attributes, RawAttribute, check_attribute, check_text, text};
+use super::attribute::{Attributes, Whole, check_attribute, check_text, text};
 use super::budget::Budget;
 use super::fault::{Fault, Named, Stop, What};
 use crate::otlp::wire::{FIXED32, FIXED64, Known, Reader, VARINT, key, len};
@@ -121,7 +121,7 @@ impl<'a> SpanView<'a> {
 #[derive(Debug, Clone, Copy)]
 pub enum Carry<'a> {
     /// An attribute.
-    Attribute(RawAttribute<'a>),
+    Attribute(Whole<'a>),
     /// An event.
     Event(EventView<'a>),
 }
@@ -138,10 +138,7 @@ impl<'a> Iterator for Carried<'a> {
         loop {
             // The message was checked, so an error can only mean its end.
             match self.0.key().ok()?? {
-                ATTRIBUTES => {
-                    let raw = RawAttribute::new(self.0.bytes().ok()?);
-                    return Some(Carry::Attribute(raw));
-                }
+                ATTRIBUTES => return Some(Carry::Attribute(Whole(self.0.bytes().ok()?))),
                 EVENTS => return Some(Carry::Event(EventView::new(self.0.bytes().ok()?))),
                 key => self.0.pass(key).ok()?,
             }
@@ -187,8 +184,8 @@ impl<'a> EventView<'a> {
     }
 
     /// Its attributes as they stand on the wire, in the order of the bytes.
-    pub fn raw_attributes(&self) -> impl Iterator<Item = RawAttribute<'a>> {
-        Submessages::new(self.raw, EVENT_ATTRIBUTES, u32::MAX).map(RawAttribute::new)
+    pub fn whole_attributes(&self) -> impl Iterator<Item = Whole<'a>> {
+        Submessages::new(self.raw, EVENT_ATTRIBUTES, u32::MAX).map(Whole)
     }
 }
 
