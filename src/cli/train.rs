@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 
 use super::progress::Progress;
 use super::{observed, say};
-use crate::features::Interner;
+use crate::features::{Interner, InternerSettings};
 use crate::learner::{Checkpoint, Learner, LearnerSettings, Serving};
 use crate::model::vae::one_core;
 
@@ -36,6 +36,9 @@ pub(super) struct Arguments {
     /// Distinct traces that a (service, operation, kind) needs before synthetic traces may have it
     #[arg(long, default_value_t = 20, value_name = "TRACES")]
     min_traces: u32,
+    /// Keys of the attributes that synthetic spans may have, in place of the usual ones; "" for none
+    #[arg(long, value_delimiter = ',', value_name = "KEY,...")]
+    attributes: Option<Vec<String>>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -52,7 +55,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         replay: 20_000,
         ..LearnerSettings::default()
     };
-    let texts = Arc::new(Interner::default());
+    let texts = interner(arguments.attributes.as_deref());
     let mut learner = Learner::new(settings, texts.clone(), arguments.seed);
     let read = observed::read(&arguments.input, &texts, |trace| {
         learner.take(trace);
@@ -107,6 +110,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     ))?;
     say(&format!("wrote {}", arguments.output.display()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn interner(attributes: Option<&[String]>) -> Arc<Interner> {
+    let mut settings = InternerSettings::default();
+    if let Some(keys) = attributes {
+        settings.attributes = keys.iter().filter(|key| !key.is_empty()).cloned().collect();
+    }
+    Arc::new(Interner::new(settings))
 }
 
 #[expect(
