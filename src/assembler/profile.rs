@@ -17,7 +17,7 @@ const AROUND: usize = 3;
 
 /// The symbol of what the span carries, as far as profiles hold it.
 pub(super) fn profile(span: &SpanView<'_>, texts: &Interner) -> Symbol {
-    if !texts.has_keys() {
+    if span.carries == 0 || !texts.has_keys() {
         return Interner::OTHER;
     }
     let mut hash = 0_u64;

@@ -366,6 +366,8 @@ mod tests {
                 end: 2,
                 status: StatusCode::Ok,
                 links: 0,
+                carries: 0,
+                carries_from: 0,
                 raw: &[],
             });
         }

@@ -67,6 +67,10 @@ pub struct SpanView<'a> {
     pub status: StatusCode,
     /// How many links it carries.
     pub links: u32,
+    /// How many attributes and events it carries.
+    pub carries: u32,
+    /// Where the first of them stands in the message.
+    pub carries_from: u32,
     /// The whole `Span` message.
     pub raw: &'a [u8],
 }
@@ -79,7 +83,11 @@ impl<'a> SpanView<'a> {
 
     /// Its attributes and events as they stand on the wire, in the order of the bytes.
     pub fn carried(&self) -> Carried<'a> {
-        Carried(Reader::new(self.raw))
+        let from = self.raw.get(self.carries_from as usize..);
+        Carried {
+            message: Reader::new(from.unwrap_or_default()),
+            left: self.carries,
+        }
     }
 
     /// Its links: trace and span id, none where the sender left one out or sent zeros.
@@ -128,19 +136,23 @@ pub enum Carry<'a> {
 
 /// What a span carries.
 #[derive(Debug, Clone)]
-pub struct Carried<'a>(Reader<'a>);
+pub struct Carried<'a> {
+    message: Reader<'a>,
+    left: u32,
+}
 
 impl<'a> Iterator for Carried<'a> {
     type Item = Carry<'a>;
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
         loop {
             // The message was checked, so an error can only mean its end.
-            match self.0.key().ok()?? {
-                ATTRIBUTES => return Some(Carry::Attribute(Whole(self.0.bytes().ok()?))),
-                EVENTS => return Some(Carry::Event(EventView::new(self.0.bytes().ok()?))),
-                key => self.0.pass(key).ok()?,
+            match self.message.key().ok()?? {
+                ATTRIBUTES => return Some(Carry::Attribute(Whole(self.message.bytes().ok()?))),
+                EVENTS => return Some(Carry::Event(EventView::new(self.message.bytes().ok()?))),
+                key => self.message.pass(key).ok()?,
             }
         }
     }
@@ -266,6 +278,7 @@ pub(super) fn check_span<'a>(raw: &'a [u8], budget: &mut Budget) -> Result<SpanV
     let mut name = "";
     let (mut kind, mut start, mut end, mut status) = (0, 0, 0, 0);
     let (mut attributes, mut events, mut links) = (0, 0, 0);
+    let (mut from, mut left) = (0, raw.len());
     while let Some(key) = reader.key().of(MESSAGE)? {
         match key {
             TRACE_ID => trace_id = reader.bytes().of(MESSAGE)?,
@@ -279,11 +292,17 @@ pub(super) fn check_span<'a>(raw: &'a [u8], budget: &mut Budget) -> Result<SpanV
             START => start = reader.fixed64().of(MESSAGE)?,
             END => end = reader.fixed64().of(MESSAGE)?,
             ATTRIBUTES => {
+                if attributes + events == 0 {
+                    from = raw.len() - left;
+                }
                 attributes += 1;
                 check_attribute(reader.bytes().of(MESSAGE)?, budget)
                     .map_err(|stop| stop.within("attribute", attributes))?;
             }
             EVENTS => {
+                if attributes + events == 0 {
+                    from = raw.len() - left;
+                }
                 events += 1;
                 budget.take()?;
                 check_event(reader.bytes().of(MESSAGE)?, budget)
@@ -304,6 +323,7 @@ pub(super) fn check_span<'a>(raw: &'a [u8], budget: &mut Budget) -> Result<SpanV
             }
             _ => reader.unknown(key, SPAN).of(MESSAGE)?,
         }
+        left = reader.rest().len();
     }
     let trace_id = TraceId::from_slice(trace_id).of("trace_id")?;
     let span_id = SpanId::from_slice(span_id).of("span_id")?;
@@ -318,6 +338,9 @@ pub(super) fn check_span<'a>(raw: &'a [u8], budget: &mut Budget) -> Result<SpanV
         end,
         status: StatusCode::from_number(enumeration(status)),
         links,
+        carries: attributes + events,
+        // A span beyond this would be refused for its size long before.
+        carries_from: u32::try_from(from).unwrap_or(u32::MAX),
         raw,
     })
 }
