@@ -120,6 +120,28 @@ impl Profile {
         self.attributes.is_empty() && self.events.is_empty()
     }
 
+    /// What was asked, and how it ended: the attributes that tell of neither status nor error, and
+    /// those that do, with the events.
+    pub(super) fn halves(&self) -> (Self, Self) {
+        let attributes = self.attributes.iter().cloned();
+        let (ended, asked): (Vec<_>, Vec<_>) = attributes.partition(|(key, _)| tells_end(key));
+        let asked = Self {
+            attributes: asked,
+            events: Vec::new(),
+        };
+        let ended = Self {
+            attributes: ended,
+            events: self.events.clone(),
+        };
+        (asked, ended)
+    }
+
+    /// Both halves together.
+    pub(super) fn join(asked: &Self, ended: &Self) -> Self {
+        let attributes = [&*asked.attributes, &*ended.attributes].concat();
+        Self::new(attributes, ended.events.clone())
+    }
+
     /// How many things it holds.
     pub(super) fn size(&self) -> usize {
         let events = self.events.iter().map(|event| 1 + event.attributes.len());
@@ -182,6 +204,15 @@ impl Profile {
                 })
             })
     }
+}
+
+/// Whether an attribute of this key says how a call ended, not what it was.
+fn tells_end(key: &str) -> bool {
+    let mut parts = key.split('.');
+    key.contains("status_code")
+        || key.contains("error")
+        || key.contains("resend_count")
+        || parts.next() == Some("exception")
 }
 
 /// By key; of equal keys the last stays.
@@ -254,6 +285,18 @@ pub(super) mod tests {
         let of_event = Item::OfEvent("e".into(), "k".into(), Value::Int(1));
         assert_eq!(without(&[of_event]), profile("a=1 b=2 !e !f"));
         assert_eq!(whole.items().len(), whole.size());
+    }
+
+    #[test]
+    fn what_was_asked_and_how_it_ended_make_the_whole() {
+        let whole = "http.method=GET http.route=/ http.status_code=500 error.type=T !exception:k=1";
+        let (asked, ended) = profile(whole).halves();
+        assert_eq!(asked, profile("http.method=GET http.route=/"));
+        assert_eq!(
+            ended,
+            profile("http.status_code=500 error.type=T !exception:k=1")
+        );
+        assert_eq!(Profile::join(&asked, &ended), profile(whole));
     }
 
     #[test]

@@ -102,8 +102,8 @@ impl Vocabulary {
 
     /// Counts the labels and profiles of a trace, which must not be counted twice.
     ///
-    /// Returns how many labels and profiles became known by it; their tokens and slots are the
-    /// highest.
+    /// Returns how many labels and halves of profiles passed the floor by it; the tokens of such
+    /// labels are the highest.
     pub fn observe(&mut self, trace: &Trace, texts: &Interner) -> usize {
         let before = self.words.len();
         let mut unknown: Vec<Label> = trace.spans().iter().map(Label::of).collect();
@@ -125,13 +125,7 @@ impl Vocabulary {
         }
         let bounds = self.bounds();
         let labels = self.words.len() - before;
-        let Self {
-            profiles,
-            tokens,
-            words,
-            ..
-        } = self;
-        labels + profiles.observe(trace, texts, tokens, words, bounds)
+        labels + self.profiles.observe(trace, texts, bounds)
     }
 
     /// The token of each span, in the order of the spans.
@@ -144,8 +138,8 @@ impl Vocabulary {
     /// Which of its token's profiles each span has, or else the largest part of what it carries
     /// that is known.
     ///
-    /// Fails where a span needs the bare profile of a token that never needed it before: of traces
-    /// that are learnt, [`Vocabulary::adopt`] tells.
+    /// Fails where a span has no part of any: of traces that are learnt, [`Vocabulary::adopt`]
+    /// tells.
     pub fn profiles(
         &self,
         trace: &Trace,
@@ -154,21 +148,25 @@ impl Vocabulary {
     ) -> Result<Vec<u32>, BelowFloor> {
         let slot = |(span, &token): (&Span, &Token)| {
             let word = self.word(token)?;
-            self.profiles.slot(token, span.profile, texts, word)
+            let place = (Label::of(span), token);
+            self.profiles.slot(place, span.profile, texts, word)
         };
         let slots: Option<Vec<u32>> = trace.spans().iter().zip(tokens).map(slot).collect();
         slots.ok_or(BelowFloor)
     }
 
-    /// As [`Vocabulary::profiles`], for a trace that is learnt: a token gets its bare profile once
-    /// a span needs it.
+    /// As [`Vocabulary::profiles`], for a trace that is learnt: a token gets a profile, the bare one
+    /// too, once a span needs it, all of which passed the floor.
     pub fn adopt(&mut self, trace: &Trace, tokens: &[Token], texts: &Interner) -> Vec<u32> {
         let bounds = self.bounds();
         let spans = trace.spans().iter().zip(tokens);
         let slots = spans.map(|(span, &token)| {
             let word = self.words.get_mut(token.0 as usize)?;
-            let profile = span.profile;
-            Some(self.profiles.adopt(token, profile, texts, word, bounds))
+            let place = (Label::of(span), token);
+            Some(
+                self.profiles
+                    .adopt(place, span.profile, texts, word, bounds),
+            )
         });
         slots.map(Option::unwrap_or_default).collect()
     }
@@ -284,7 +282,7 @@ impl Vocabulary {
                 profiles: Vec::new(),
             };
             let profiles = words.profiles.get(at).unwrap_or(&none);
-            vocabulary.profiles.load(&mut word, profiles);
+            vocabulary.profiles.load(label, &mut word, profiles);
             vocabulary.add(label, word);
         }
         vocabulary

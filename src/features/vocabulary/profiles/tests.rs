@@ -5,7 +5,7 @@ use crate::trace::{Span, SpanKind, StatusCode};
 use std::hash::BuildHasher as _;
 
 fn texts() -> Interner {
-    let keys = ["a", "b", "id", "k", "m", "n", "r", "type"];
+    let keys = ["a", "b", "error", "id", "k", "m", "n", "r", "type"];
     Interner::new(InternerSettings {
         attributes: keys.map(str::to_owned).to_vec(),
         ..InternerSettings::default()
@@ -34,19 +34,25 @@ fn trace(texts: &Interner, spans: &str) -> Trace {
     Trace::new(spans.collect(), Vec::new()).unwrap()
 }
 
-/// Shows traces to a vocabulary with a floor of 3, as often as the number before each says, and
-/// tells which profiles are known.
+/// Shows traces to a vocabulary with a floor of 3, as often as the number before each says, and has
+/// it learn each as soon as its label is known.
 fn shown(traces: &[&str]) -> (Vocabulary, Interner) {
     let texts = texts();
     let mut vocabulary = Vocabulary::new(3, 100);
     for each in traces {
         let (times, spans) = each.split_once('x').unwrap();
         for _ in 0..times.parse().unwrap() {
-            let trace = trace(&texts, spans);
-            vocabulary.observe(&trace, &texts);
+            show(&mut vocabulary, &trace(&texts, spans), &texts);
         }
     }
     (vocabulary, texts)
+}
+
+fn show(vocabulary: &mut Vocabulary, trace: &Trace, texts: &Interner) {
+    vocabulary.observe(trace, texts);
+    if let Ok(tokens) = vocabulary.tokens(trace) {
+        vocabulary.adopt(trace, &tokens, texts);
+    }
 }
 
 fn known(vocabulary: &Vocabulary) -> Vec<Profile> {
@@ -67,13 +73,14 @@ fn a_profile_is_known_once_enough_distinct_traces_had_it() {
     check(&["2x k=1"], &[]);
     check(&["1x k=1 | k=1 | k=1 | k=1", "1x k=1"], &[]);
     check(&["3x k=1"], &["k=1"]);
-    check(&["3x k=1", "2x k=2", "3x k=3"], &["k=1", "k=3"]);
+    // Two of the traces that had too rare a value are learnt without it.
+    check(&["3x k=1", "2x k=2", "3x k=3"], &["k=1", "", "k=3"]);
 }
 
 #[test]
 fn what_too_few_traces_have_is_dropped_and_the_rest_becomes_known() {
     let ids = ["1x k=1 id=6", "1x k=1 id=7", "1x k=1 id=8", "1x k=1 id=9"];
-    check(&ids, &["k=1"]);
+    check(&ids, &["", "k=1"]);
     // Different spans of one trace count it once.
     check(&["1x k=1 id=6 | k=1 id=7 | k=1 id=8 | k=1 id=9"], &[]);
     check(
@@ -84,7 +91,39 @@ fn what_too_few_traces_have_is_dropped_and_the_rest_becomes_known() {
 
 #[test]
 fn each_thing_may_be_common_and_all_of_them_together_rare() {
-    check(&["3x a=1", "3x b=1", "1x a=1 b=1"], &["a=1", "b=1"]);
+    check(&["3x a=1", "3x b=1", "1x a=1 b=1"], &["a=1", "", "b=1"]);
+}
+
+#[test]
+fn how_a_call_ended_needs_the_floor_on_all_labels_together() {
+    let texts = texts();
+    let mut vocabulary = Vocabulary::new(3, 100);
+    let on = |operation: &str, words: &str| {
+        let mut spans = trace(&texts, words).spans().to_vec();
+        spans[0].operation = texts.symbol(operation);
+        Trace::new(spans, Vec::new()).unwrap()
+    };
+    for operation in ["a", "b", "c"] {
+        for _ in 0..3 {
+            show(&mut vocabulary, &on(operation, "k=1"), &texts);
+        }
+        show(&mut vocabulary, &on(operation, "k=1 error=9 !e"), &texts);
+        show(
+            &mut vocabulary,
+            &on(operation, &format!("k={operation}")),
+            &texts,
+        );
+    }
+    let again = on("a", "k=1 error=9 !e");
+    show(&mut vocabulary, &again, &texts);
+    let words = vocabulary.words().iter().map(|word| &word.profiles);
+    let slots: Vec<usize> = words.map(Vec::len).collect();
+    // c met the ending when it passed the floor, a when it met it again; what was asked of one
+    // label says nothing of another.
+    assert_eq!(slots, [3, 2, 3]);
+    let whole = profile("k=1 error=9 !e");
+    assert_eq!(*vocabulary.words()[0].profiles[2], whole);
+    assert_eq!(*vocabulary.words()[2].profiles[1], whole);
 }
 
 #[test]
@@ -102,7 +141,7 @@ fn a_span_reads_as_the_largest_known_part_of_what_it_carries() {
 
 #[test]
 fn a_checkpoint_keeps_slots_and_nothing_below_the_floor() {
-    let (vocabulary, _) = shown(&["3x k=1", "3x k=2", "2x k=secret"]);
+    let (vocabulary, _) = shown(&["3x k=1", "3x k=2 error=7", "2x k=secret"]);
     let json = serde_json::to_string(&vocabulary.dump()).unwrap();
     assert!(
         json.contains("\"int\":2") && !json.contains("secret"),
@@ -112,12 +151,20 @@ fn a_checkpoint_keeps_slots_and_nothing_below_the_floor() {
     let words = serde_json::from_str(&json).unwrap();
     let mut loaded = Vocabulary::load(&words, 1, 100, &texts);
     assert_eq!(loaded.dump(), vocabulary.dump());
-    assert_eq!(loaded.size(), vocabulary.size());
-    let spans = trace(&texts, "k=2 | k=1 | k=2 m=1");
+    let spans = trace(&texts, "k=2 error=7 | k=1 | k=2 m=1 error=7 | k=1 error=7");
     let tokens = loaded.tokens(&spans).unwrap();
-    assert_eq!(loaded.profiles(&spans, &tokens, &texts), Ok(vec![1, 0, 1]));
-    loaded.observe(&trace(&texts, "k=2"), &texts);
-    assert_eq!(loaded.size(), vocabulary.size(), "it was known already");
+    let slot = |words: &str| {
+        let at = known(&loaded)
+            .iter()
+            .position(|known| *known == profile(words));
+        at.unwrap() as u32
+    };
+    let (one, two) = (slot("k=1"), slot("k=2 error=7"));
+    let slots = loaded.profiles(&spans, &tokens, &texts);
+    assert_eq!(slots, Ok(vec![two, one, two, one]));
+    let before = loaded.size();
+    show(&mut loaded, &trace(&texts, "k=2 error=7"), &texts);
+    assert_eq!(loaded.size(), before, "it was known already");
 }
 
 #[test]
@@ -125,12 +172,17 @@ fn values_that_never_come_again_do_not_pile_up() {
     let texts = texts();
     let mut vocabulary = Vocabulary::new(3, 10);
     for number in 0..2_000 {
-        let trace = trace(&texts, &format!("k={number} a=1 b=2"));
-        vocabulary.observe(&trace, &texts);
+        show(
+            &mut vocabulary,
+            &trace(&texts, &format!("k={number} a=1 b=2")),
+            &texts,
+        );
     }
-    assert_eq!(known(&vocabulary), [profile("a=1 b=2")]);
+    assert!(known(&vocabulary).contains(&profile("a=1 b=2")));
+    assert!(known(&vocabulary).len() < 5);
     assert!(vocabulary.profiles.items.len() <= 10 * ITEMS_PER_LABEL);
     assert!(vocabulary.profiles.parts.len() <= 10 * PARTS_PER_LABEL);
+    assert!(vocabulary.profiles.slots.len() <= 10 * ITEMS_PER_LABEL);
 }
 
 #[test]
@@ -138,5 +190,5 @@ fn a_label_has_no_more_profiles_than_there_is_room_for() {
     let many: Vec<String> = (0..60).map(|number| format!("3x k={number}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let (vocabulary, _) = shown(&many);
-    assert_eq!(known(&vocabulary).len(), MOST);
+    assert!((MOST..=MOST + 1).contains(&known(&vocabulary).len()));
 }
