@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 
 use super::progress::Progress;
 use super::{observed, say};
-use crate::features::Interner;
+use crate::features::{Interner, InternerSettings};
 use crate::learner::{Checkpoint, Learner, LearnerSettings, Serving};
 use crate::model::VaeSettings;
 use crate::model::vae::one_core;
@@ -40,6 +40,9 @@ pub(super) struct Arguments {
     /// A setting of the learner or, after `vae.`, of the model, as `vae.codes=0`; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     set: Vec<(String, serde_json::Value)>,
+    /// Keys of the attributes that synthetic spans may have, in place of the usual ones; "" for none
+    #[arg(long, value_delimiter = ',', value_name = "KEY,...")]
+    attributes: Option<Vec<String>>,
 }
 
 /// A key and its value, which is a number, true or false.
@@ -84,7 +87,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     tempfile::NamedTempFile::new_in(folder)
         .with_context(|| format!("can't write to {}", folder.display()))?;
     let settings = settings(arguments)?;
-    let texts = Arc::new(Interner::default());
+    let texts = interner(arguments.attributes.as_deref());
     let mut learner = Learner::new(settings, texts.clone(), arguments.seed);
     let read = observed::read(&arguments.input, &texts, |trace| {
         learner.take(trace);
@@ -139,6 +142,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     ))?;
     say(&format!("wrote {}", arguments.output.display()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn interner(attributes: Option<&[String]>) -> Arc<Interner> {
+    let mut settings = InternerSettings::default();
+    if let Some(keys) = attributes {
+        settings.attributes = keys.iter().filter(|key| !key.is_empty()).cloned().collect();
+    }
+    Arc::new(Interner::new(settings))
 }
 
 #[expect(

@@ -239,6 +239,7 @@ mod tests {
             tokens: vec![0, 1, 1, 2],
             arity: vec![2, 0, 1, 0],
             status: vec![0; 4],
+            profile: Vec::new(),
             start: vec![code(0, 0), code(0, 9), code(1, 30), code(0, 20)],
             end: vec![code(1, 20), code(5, 12), code(1, 40), code(0, 7)],
             links: Vec::new(),

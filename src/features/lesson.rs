@@ -82,6 +82,7 @@ mod tests {
             tokens: vec![0, 1],
             arity: vec![1, 0],
             status: vec![0; 2],
+            profile: vec![0; 2],
             start: vec![TimeCode::default(); 2],
             end: vec![end, TimeCode { mode: 0, ..end }],
             links: Vec::new(),

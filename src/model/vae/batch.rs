@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::gru::Steps;
+use super::profiles::ProfileRows;
 use super::tree::{LABELS, SLOT_FEATURES, Tree, link_class};
 use super::{Lesson, VaeSettings};
 use crate::model::Example;
@@ -70,6 +71,12 @@ pub(super) struct Structures {
     pub(super) parent: Vec<u32>,
     pub(super) token: Vec<u32>,
     pub(super) status: Vec<u32>,
+    /// Rows of profile tables.
+    pub(super) profile: Vec<u32>,
+    /// Rows whose token has several profiles.
+    pub(super) several: Vec<u32>,
+    /// Profiles that each of these may have: 1 for those of its token. [several * profiles].
+    pub(super) own: Vec<u8>,
     pub(super) arity: Vec<u32>,
     pub(super) link: Vec<u32>,
     /// Nats of what the networks don't tell: numbers of children above the last class, and which
@@ -78,9 +85,22 @@ pub(super) struct Structures {
 }
 
 impl Structures {
-    pub(super) fn new(examples: &[&Example], settings: &VaeSettings) -> Self {
+    pub(super) fn new(
+        examples: &[&Example],
+        settings: &VaeSettings,
+        profiles: &ProfileRows,
+    ) -> Self {
         let lengths: Vec<usize> = examples.iter().map(|example| example.len()).collect();
         let packed = Packed::new(&lengths);
+        let rows: Vec<Vec<u32>> = examples
+            .iter()
+            .map(|example| {
+                let spans = example.tokens.iter().zip(&example.profile);
+                spans
+                    .map(|(&token, &slot)| profiles.row(token, slot))
+                    .collect()
+            })
+            .collect();
         // Slots in the order of each example's spans.
         let slots: Vec<Vec<_>> = examples
             .iter()
@@ -106,7 +126,8 @@ impl Structures {
                 links,
                 ..
             } = example;
-            let labels = slot.labels(tokens, status, arity, settings.arities);
+            let rows = &rows[sequence];
+            let labels = slot.labels(tokens, status, rows, arity, settings.arities);
             for (all, label) in told.labels.iter_mut().zip(labels) {
                 all.push(label);
             }
@@ -116,6 +137,16 @@ impl Structures {
             told.sequence.push(sequence as u32);
             told.token.push(tokens[at]);
             told.status.push(u32::from(status[at].min(2)));
+            told.profile.push(rows[at]);
+            let among = profiles.of(tokens[at]);
+            if !among.is_empty() {
+                told.several.push(told.token.len() as u32 - 1);
+                let from = told.own.len();
+                told.own.resize(from + profiles.count(), 0);
+                for &row in among {
+                    told.own[from + row as usize] = 1;
+                }
+            }
             let (class, mut beyond) = arity_class(arity[at], settings.arities);
             told.arity.push(class);
             let (link, target) = link_class(links, slot);

@@ -1,6 +1,6 @@
 //! The decoder: both networks, from z_G and what was told before. It has no encoder input.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::batch::{Structures, Times};
 use super::gru::gru;
@@ -16,7 +16,7 @@ const IMPOSSIBLE: f32 = -1e4;
 
 /// -log p of what a structure's rows tell, given z_G and the rows before. Shapes: [rows] each.
 pub(super) struct StructureNats {
-    /// Tokens and statuses.
+    /// Tokens, statuses and attribute profiles.
     pub(super) node: Tensor,
     /// Numbers of children and links.
     pub(super) edge: Tensor,
@@ -65,15 +65,45 @@ pub(super) fn structure(
     )?;
     let status = nll(&logits, told.status.clone())?;
 
-    let hidden = (hidden + net.rows("structure.choice_status", &told.status)?)?.relu()?;
+    let hidden = (hidden + net.rows("structure.choice_status", &told.status)?)?;
+    let profile = profile(net, &hidden, told)?;
+
+    let hidden = (hidden + net.rows("structure.choice_profile", &told.profile)?)?.relu()?;
     let logits = net.linear(&hidden, "structure.arity_out", "structure.arity_out_bias")?;
     let arity = nll(&logits, told.arity.clone())?;
     let logits = net.linear(&hidden, "structure.link_out", "structure.link_out_bias")?;
     let link = nll(&logits, told.link.clone())?;
     Ok(StructureNats {
-        node: (token + status)?,
+        node: ((token + status)? + profile)?,
         edge: (arity + link)?,
     })
+}
+
+/// -log p of the attribute profiles, among those of each row's token; 0 where it has one only.
+/// Shapes: hidden [rows, choice] -> [rows].
+fn profile(net: &Net, hidden: &Tensor, told: &Structures) -> Result<Tensor, VaeError> {
+    let device = &Device::Cpu;
+    let none = Tensor::zeros(told.token.len(), DType::F32, device)?;
+    if told.several.is_empty() {
+        return Ok(none);
+    }
+    let rows = Tensor::new(told.several.as_slice(), device)?;
+    let out = net.get("structure.profile_out")?;
+    let (profiles, _) = out.dims2()?;
+    let others = told.own.iter().map(|&own| match own {
+        0 => IMPOSSIBLE,
+        _ => 0.0,
+    });
+    let others: Vec<f32> = others.collect();
+    let logits = hidden
+        .index_select(&rows, 0)?
+        .relu()?
+        .matmul(&out.t()?)?
+        .broadcast_add(net.get("structure.profile_out_bias")?)?; // [several, profiles]
+    let logits = (logits + Tensor::from_vec(others, (told.several.len(), profiles), device)?)?;
+    let chosen = told.several.iter().map(|&row| told.profile[row as usize]);
+    let nats = nll(&logits, chosen.collect())?;
+    Ok(none.index_add(&rows, &nats, 0)?)
 }
 
 /// -log p of the modes and bins of each row's start and end, given z_G, the whole structure and

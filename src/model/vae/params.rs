@@ -20,6 +20,7 @@ const ARITY_WIDTH: usize = 12;
 const CLASS_WIDTH: usize = 8;
 /// How strongly a timing network that has learnt nothing bends the shares of bins.
 const BEND: f32 = 0.5;
+const PROFILE_WIDTH: usize = 8;
 /// The logit that a new token's bias begins with: known tokens keep their shares.
 const NEW_TOKEN: f32 = -6.0;
 
@@ -44,6 +45,8 @@ enum Begin {
     /// Each row a smooth curve over the columns: the first four Legendre polynomials, with weights
     /// uniform within so much of zero. For bins, which are in order.
     Smooth(f32),
+    /// The same but for the first row, which is zero: it stands for nothing.
+    AfterFirst(f32),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -73,6 +76,7 @@ pub(super) struct Param {
 pub(super) fn structure_inputs(settings: &VaeSettings) -> usize {
     3 * settings.embedding
         + 3 * STATUS_WIDTH
+        + 3 * PROFILE_WIDTH
         + ARITY_WIDTH
         + 2 * CLASS_WIDTH
         + SLOT_FEATURES
@@ -94,8 +98,8 @@ pub(super) fn graph_inputs(settings: &VaeSettings) -> usize {
     settings.embedding + STATUS_WIDTH + 4
 }
 
-/// All tensors, in a fixed order.
-pub(super) fn specs(settings: &VaeSettings, tokens: usize) -> Vec<Spec> {
+/// All tensors, in a fixed order. `profiles` counts the rows of profile tables.
+pub(super) fn specs(settings: &VaeSettings, tokens: usize, profiles: usize) -> Vec<Spec> {
     let s = settings;
     let (inputs, hidden) = (structure_inputs(s), s.structure_hidden);
     let (told, timing) = (timing_inputs(s), s.timing_hidden);
@@ -228,6 +232,34 @@ pub(super) fn specs(settings: &VaeSettings, tokens: usize) -> Vec<Spec> {
         &[STATUSES, choice],
         embedding,
         false,
+    );
+    add(
+        "structure.profile",
+        part,
+        &[profiles, PROFILE_WIDTH],
+        Begin::AfterFirst(0.5),
+        true,
+    );
+    add(
+        "structure.profile_out",
+        part,
+        &[profiles, choice],
+        fan(choice),
+        true,
+    );
+    add(
+        "structure.profile_out_bias",
+        part,
+        &[profiles],
+        Begin::Zero,
+        true,
+    );
+    add(
+        "structure.choice_profile",
+        part,
+        &[profiles, choice],
+        Begin::Zero,
+        true,
     );
     add(
         "structure.status_out",
@@ -509,6 +541,15 @@ impl Param {
         self.spec = spec.clone();
     }
 
+    /// Sets the last values of a bias that has grown: those that are late begin at a sliver.
+    pub(super) fn begin_late(&mut self, late: &[bool]) {
+        let from = self.value.len().saturating_sub(late.len());
+        for (at, &late) in (from..).zip(late) {
+            let begin = if late { NEW_TOKEN } else { 0.0 };
+            (self.value[at], self.average[at]) = (begin, begin);
+        }
+    }
+
     pub(super) fn save(&self, into: &mut Tensors) {
         let parts = [&self.value, &self.first, &self.second, &self.average];
         for (state, numbers) in STATES.iter().zip(parts) {
@@ -557,7 +598,10 @@ impl Begin {
         for _ in 0..rows {
             match self {
                 Self::Zero => values.resize(values.len() + width, 0.0),
-                Self::Within(range) => values.extend((0..width).map(|_| within(range))),
+                Self::AfterFirst(_) if values.is_empty() => values.resize(width, 0.0),
+                Self::Within(range) | Self::AfterFirst(range) => {
+                    values.extend((0..width).map(|_| within(range)));
+                }
                 Self::Smooth(range) => {
                     let weights = [within(range), within(range), within(range), within(range)];
                     values.extend((0..width).map(|column| {

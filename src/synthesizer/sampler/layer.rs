@@ -148,6 +148,18 @@ impl Rows {
         self.cols
     }
 
+    /// `row · x`.
+    pub(super) fn product(&self, row: usize, x: &[f32]) -> f32 {
+        let mut sums = [0.0_f32; LANES];
+        let row = &self.numbers[row * self.cols..(row + 1) * self.cols];
+        for (row, x) in row.chunks_exact(LANES).zip(x.chunks_exact(LANES)) {
+            for ((sum, row), x) in sums.iter_mut().zip(row).zip(x) {
+                *sum += row * x;
+            }
+        }
+        sums.iter().sum()
+    }
+
     /// `out += row`.
     pub(super) fn add(&self, row: usize, out: &mut [f32]) {
         add_row(out, &self.numbers[row * self.cols..(row + 1) * self.cols]);
