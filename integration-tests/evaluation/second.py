@@ -26,14 +26,15 @@ from sklearn.metrics import roc_auc_score
 DAY = 86_400_000_000_000
 KERNEL_TRACES = 800
 SIDE = 3_000
+LEAF = 12
 
 
 class Trace:
     """Spans in pre-order, siblings by start: parent, label, start after the root's, duration."""
 
-    def __init__(self, parents, labels, starts, durations):
+    def __init__(self, parents, labels, starts, durations, links):
         self.parents, self.labels = parents, labels
-        self.starts, self.durations = starts, durations
+        self.starts, self.durations, self.links = starts, durations, links
         self.children = [[] for _ in parents]
         self.depths = [0] * len(parents)
         for at, parent in enumerate(parents):
@@ -70,7 +71,8 @@ def load(path):
                 for span in scope.get("spans", []):
                     parent = span.get("parentSpanId", "").strip("0") and span["parentSpanId"]
                     start, end = int(span["startTimeUnixNano"]), int(span["endTimeUnixNano"])
-                    one = (start, end, parent, (service, span.get("name", "")))
+                    links = tuple(link["spanId"] for link in span.get("links", []) if link["traceId"] == span["traceId"])
+                    one = (start, end, parent, (service, span.get("name", "")), links)
                     known = spans[span["traceId"]]
                     known[span["spanId"]] = min(one, known.get(span["spanId"], one))
     built = (build(trace) for trace in spans.values())
@@ -79,7 +81,7 @@ def load(path):
 
 def build(spans):
     below, roots = defaultdict(list), []
-    for span_id, (start, end, parent, label) in spans.items():
+    for span_id, (_, _, parent, _, _) in spans.items():
         if not parent or parent == span_id:
             roots.append(span_id)
         elif parent in spans:
@@ -89,21 +91,24 @@ def build(spans):
     if len(roots) != 1:
         return None
     origin = spans[roots[0]][0]
-    parents, labels, starts, durations = [], [], [], []
+    parents, labels, starts, durations, places = [], [], [], [], {}
     stack = [(roots[0], -1)]
     while stack:
         span_id, parent = stack.pop()
-        start, end, _, label = spans[span_id]
+        start, end, _, label, _ = spans[span_id]
         if abs(start - origin) > DAY or end - start > DAY:
             return None
-        at = len(parents)
+        at = places[span_id] = len(parents)
         parents.append(parent)
         labels.append(label)
         starts.append(start - origin)
         durations.append(max(end - start, 0))
         ordered = sorted(below[span_id], key=lambda child: (spans[child][0], spans[child][1], spans[child][3], child))
         stack.extend((child, at) for child in reversed(ordered))
-    return Trace(parents, labels, starts, durations) if len(parents) == len(spans) else None
+    if len(parents) < len(spans):
+        return None
+    links = {(places[f], places[t]) for f, span in spans.items() for t in span[4] if t in places and t != f}
+    return Trace(parents, labels, starts, durations, links)
 
 
 # --- features of one trace ---------------------------------------------------------------------
@@ -216,10 +221,13 @@ def spread_over(traces, what):
 
 
 def graph(t):
-    """nodes, edges, density, average and maximum degree, degrees; links are left out."""
+    """nodes, edges, density, average and maximum degree, degrees."""
     n = len(t)
     degrees = [len(c) + (p >= 0) for c, p in zip(t.children, t.parents)]
-    e = n - 1
+    for link in t.links:
+        for end in link:
+            degrees[end] += 1
+    e = n - 1 + len(t.links)
     return n, e, e / max(n * (n - 1), 1), 2 * e / n, max(degrees), degrees
 
 
@@ -258,7 +266,7 @@ def fidelity(a, b):
     f1.append(alike(*([d for g in side for d in g[5]] for side in sides)))
     f1.append(kernel(a, b))
     f2 = [
-        alike(*([float(np.mean(np.array(t.durations, float))) for t in side] for side in (a, b))),
+        alike(*([sum(t.durations) / len(t) for t in side] for side in (a, b))),
         alike(*(spread_over(side, lambda t: t.durations) for side in (a, b))),
     ]
     labels = [spread_over(side, lambda t: t.labels) for side in (a, b)]
@@ -336,13 +344,22 @@ def two_samples(a, b, seed, importance):
     for at, row in enumerate(rows):
         for key, value in row.items():
             x[at, column[key]] = value
+    # No tree uses a column that fewer rows than a leaf has tell apart, or one that is like another.
+    some, seen = [], set()
+    for i in range(x.shape[1]):
+        column = np.ascontiguousarray(x[:, i])
+        _, counts = np.unique(column, return_counts=True)
+        if len(column) - counts.max() >= LEAF and column.tobytes() not in seen:
+            seen.add(column.tobytes())
+            some.append(i)
+    x, keys = x[:, some], [keys[i] for i in some]
     y = np.repeat([0, 1], side)
     order = rng.permutation(2 * side)
     x, y = x[order], y[order]
     cut = int(0.7 * 2 * side)
     some = ~np.isnan(x[:cut]).all(0)
     x, keys = x[:, some], [key for key, has in zip(keys, some) if has]
-    model = HistGradientBoostingClassifier(max_iter=200, random_state=seed).fit(x[:cut], y[:cut])
+    model = HistGradientBoostingClassifier(random_state=seed).fit(x[:cut], y[:cut])
     test, truth = x[cut:].copy(), y[cut:]
     auc = roc_auc_score(truth, model.predict_proba(test)[:, 1])
     tops = []

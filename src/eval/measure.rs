@@ -1,0 +1,145 @@
+//! All figures of one sample of traces: synthetic ones, or those of a control.
+
+use serde::Serialize;
+
+use super::boosted::Ungrown;
+use super::features::Features;
+use super::fidelity::{Report, fidelity};
+use super::figures::Figures;
+use super::structure::{Rare, Stratum, strata, triples};
+use super::timing::{OperationTiming, RootTiming, lie, operations, roots};
+use super::two_sample::{Told, TwoSample, two_sample};
+use crate::features::Interner;
+use crate::trace::Trace;
+
+/// Splits that an area under the curve is the mean of.
+const SPLITS: u64 = 3;
+/// Operations whose timing is told.
+const OPERATIONS: usize = 40;
+
+/// Three disjoint samples of observed traces.
+#[derive(Debug, Clone, Copy)]
+pub struct Observed<'a> {
+    /// What the generator learnt from.
+    pub train: &'a [Trace],
+    /// What everything is compared with.
+    pub held_out: &'a [Trace],
+    /// What the ceiling is measured with.
+    pub second: &'a [Trace],
+}
+
+/// What samples are measured against. Made once for all of them.
+#[derive(Debug)]
+pub struct Bench<'a> {
+    observed: Observed<'a>,
+    texts: &'a Interner,
+    seed: u64,
+    held_out: Vec<Features>,
+    rare: Rare,
+}
+
+/// What was measured of one sample.
+#[derive(Debug, Clone, Serialize)]
+pub struct Measured {
+    /// Traces of the sample.
+    pub traces: usize,
+    /// Spans of the sample.
+    pub spans: usize,
+    /// Every figure, by its key in [`super::METRICS`].
+    pub figures: Figures,
+    /// F1 to F3 with their parts.
+    pub fidelity: Report,
+    /// S1 by size.
+    pub strata: Vec<Stratum>,
+    /// J1.
+    pub all: TwoSample,
+    /// J2.
+    pub structure: TwoSample,
+    /// Root operations.
+    pub roots: Vec<RootTiming>,
+    /// The operations with the most spans.
+    pub operations: Vec<OperationTiming>,
+}
+
+impl<'a> Bench<'a> {
+    /// What is measured in one go, for a progress bar.
+    pub const STEPS: u64 = 4;
+
+    /// Reads the observed samples. The same seed gives the same figures.
+    pub fn new(observed: Observed<'a>, texts: &'a Interner, seed: u64) -> Self {
+        let Observed {
+            train,
+            held_out,
+            second,
+        } = observed;
+        Self {
+            observed,
+            texts,
+            seed,
+            held_out: Features::all(held_out),
+            rare: Rare::of(held_out, [train, second]),
+        }
+    }
+
+    /// Measures a sample, telling before each step what comes.
+    pub fn measure(
+        &self,
+        traces: &[Trace],
+        mut step: impl FnMut(&'static str),
+    ) -> Result<Measured, Ungrown> {
+        let (held_out, texts) = (self.observed.held_out, self.texts);
+        step("fidelity");
+        let report = fidelity(held_out, traces);
+        let mut figures = Figures::from([
+            ("outside", report.outside[1]),
+            ("outside_difference", report.outside_difference),
+            ("structure", report.structure.mean),
+            ("durations", report.durations.mean),
+            ("semantics", report.semantics.mean),
+            ("overall", report.overall),
+            ("edges", report.edges),
+            ("shape_distance", report.shape_distance),
+            ("shape_coverage", report.shape_coverage),
+            ("shape_novelty", report.shape_novelty),
+            ("operation_durations", report.operation_durations),
+            ("triples", triples(held_out, traces)),
+        ]);
+        let (strata, alike) = strata(held_out, traces);
+        figures.extend(alike.map(|alike| ("strata", alike)));
+        let recall = self.rare.recall(traces);
+        figures.extend(recall.map(|recall| ("rare_recall", recall)));
+        step("timing");
+        let lie = lie(held_out, traces);
+        let (roots, [p50, p95, p99]) = roots(held_out, traces, texts);
+        figures.extend([
+            ("offset", lie.offset),
+            ("self_time", lie.self_time),
+            ("overlap", lie.overlap),
+            ("root_p50_error", p50),
+            ("root_p95_error", p95),
+            ("root_p99_error", p99),
+        ]);
+        let operations = operations(held_out, traces, OPERATIONS, texts);
+        let features = Features::all(traces);
+        let tell = |told| {
+            let sides = [&*self.held_out, &features];
+            two_sample(sides, told, (self.seed, SPLITS), texts)
+        };
+        step("telling them apart");
+        let all = tell(Told::All)?;
+        step("telling structures apart");
+        let structure = tell(Told::Structure)?;
+        figures.extend([("c2st", all.auc), ("c2st_structure", structure.auc)]);
+        Ok(Measured {
+            traces: traces.len(),
+            spans: traces.iter().map(|trace| trace.spans().len()).sum(),
+            figures,
+            fidelity: report,
+            strata,
+            all,
+            structure,
+            roots,
+            operations,
+        })
+    }
+}
