@@ -80,7 +80,9 @@ pub(super) fn auc(truths: &[f64], told: &[f64]) -> f64 {
     order.sort_unstable_by(|&a, &b| told[a].total_cmp(&told[b]));
     let (mut ranks, mut ones, mut at) = (0.0, 0.0, 0);
     while at < order.len() {
-        let same = order[at..].iter().take_while(|&&row| told[row] == told[order[at]]);
+        let same = order[at..]
+            .iter()
+            .take_while(|&&row| told[row] == told[order[at]]);
         let same = same.count().max(1);
         let among: f64 = order[at..at + same].iter().map(|&row| truths[row]).sum();
         // Ranks count from 1; equal rows share their middle.

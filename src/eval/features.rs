@@ -259,7 +259,11 @@ impl Times {
             seen.reached = seen.reached.max(high);
             seen.children += 1;
         }
-        for (span, seen) in spans.iter().zip(&seen).filter(|(_, seen)| seen.children > 0) {
+        for (span, seen) in spans
+            .iter()
+            .zip(&seen)
+            .filter(|(_, seen)| seen.children > 0)
+        {
             times
                 .coverages
                 .push(seen.covered as f64 / span.duration.max(1) as f64);
@@ -287,7 +291,10 @@ pub(super) fn mean(values: &[f64]) -> f64 {
 
 fn deviation(values: &[f64]) -> f64 {
     let middle = mean(values);
-    let squares: Vec<f64> = values.iter().map(|value| (value - middle).powi(2)).collect();
+    let squares: Vec<f64> = values
+        .iter()
+        .map(|value| (value - middle).powi(2))
+        .collect();
     mean(&squares).sqrt()
 }
 

@@ -178,7 +178,9 @@ fn structure(shapes: &[Vec<Shape>; 2]) -> Structure {
         let mut pooled: Vec<[f64; 11]> = side.iter().map(|shape| shape.pooled).collect();
         pooled.sort_unstable_by(|a, b| {
             let mut orders = a.iter().zip(b).map(|(a, b)| a.total_cmp(b));
-            orders.find(|order| order.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
+            orders
+                .find(|order| order.is_ne())
+                .unwrap_or(std::cmp::Ordering::Equal)
         });
         let step = side.len().div_ceil(KERNEL_TRACES).max(1);
         pooled.into_iter().step_by(step).collect::<Vec<_>>()

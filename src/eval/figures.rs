@@ -141,6 +141,7 @@ pub const METRICS: &[Metric] = &[
     metric(UTILITY, ("U2", "hybrid_least"), "hybrid: least accuracy over observed-only", Good::High).bar(Bar::AtLeast(1.0)),
     metric(PRIVACY, ("P1", "copied_shapes"), "copied shapes, over held-out's", Good::Ceiling),
     metric(PRIVACY, ("P1", "copied_records"), "copied full records, share", Good::Ceiling),
+    metric(PRIVACY, ("P1", "copied_records_excess"), "the same, more than held-out's", Good::Low).bar(Bar::AtMost(0.005)),
     metric(PRIVACY, ("P2", "mia_nearest"), "membership by nearest neighbour, AUC", Good::Low).bar(Bar::AtMost(0.52)),
     metric(PRIVACY, ("P2", "mia_density"), "membership by density ratio, AUC", Good::Low).bar(Bar::AtMost(0.52)),
     metric(PRIVACY, ("P2", "mia_outliers"), "the better of both on outliers, AUC", Good::Low),

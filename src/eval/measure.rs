@@ -6,6 +6,8 @@ use super::boosted::Ungrown;
 use super::features::Features;
 use super::fidelity::{Report, fidelity};
 use super::figures::Figures;
+use super::privacy::{Originals, below_floor, membership};
+use super::similarity::Mixed;
 use super::structure::{Rare, Stratum, strata, triples};
 use super::timing::{OperationTiming, RootTiming, lie, operations, roots};
 use super::two_sample::{Told, TwoSample, two_sample};
@@ -34,8 +36,14 @@ pub struct Bench<'a> {
     observed: Observed<'a>,
     texts: &'a Interner,
     seed: u64,
+    floor: u32,
+    train: Vec<Features>,
     held_out: Vec<Features>,
+    second: Vec<Features>,
     rare: Rare,
+    originals: Originals<'a>,
+    /// Shares of held-out traces whose shape, and whose full record, a training trace has.
+    repeated: [f64; 2],
 }
 
 /// What was measured of one sample.
@@ -63,21 +71,28 @@ pub struct Measured {
 
 impl<'a> Bench<'a> {
     /// What is measured in one go, for a progress bar.
-    pub const STEPS: u64 = 4;
+    pub const STEPS: u64 = 6;
 
-    /// Reads the observed samples. The same seed gives the same figures.
-    pub fn new(observed: Observed<'a>, texts: &'a Interner, seed: u64) -> Self {
+    /// Reads the observed samples. The same seed gives the same figures. `floor` is how many
+    /// training traces must have a label before a synthetic trace may.
+    pub fn new(observed: Observed<'a>, texts: &'a Interner, (seed, floor): (u64, u32)) -> Self {
         let Observed {
             train,
             held_out,
             second,
         } = observed;
+        let originals = Originals::of(train);
         Self {
             observed,
             texts,
             seed,
+            floor,
+            train: Features::all(train),
             held_out: Features::all(held_out),
+            second: Features::all(second),
             rare: Rare::of(held_out, [train, second]),
+            repeated: originals.copied(held_out),
+            originals,
         }
     }
 
@@ -130,6 +145,12 @@ impl<'a> Bench<'a> {
         step("telling structures apart");
         let structure = tell(Told::Structure)?;
         figures.extend([("c2st", all.auc), ("c2st_structure", structure.auc)]);
+        step("mixing them");
+        let mixed = Mixed::of(held_out, traces);
+        figures.extend(mixed.nmi(self.seed).map(|nmi| ("nmi", nmi)));
+        figures.extend(mixed.nearest().map(|likeness| ("nearest", likeness)));
+        step("looking for copies");
+        self.privacy(traces, &features, &mut figures);
         Ok(Measured {
             traces: traces.len(),
             spans: traces.iter().map(|trace| trace.spans().len()).sum(),
@@ -141,5 +162,26 @@ impl<'a> Bench<'a> {
             roots,
             operations,
         })
+    }
+
+    fn privacy(&self, traces: &[Trace], features: &[Features], figures: &mut Figures) {
+        let [shapes, records] = self.originals.copied(traces);
+        let [repeated_shapes, repeated_records] = self.repeated;
+        if repeated_shapes > 0.0 {
+            figures.insert("copied_shapes", shapes / repeated_shapes);
+        }
+        figures.insert("copied_records", records);
+        figures.insert("copied_records_excess", records - repeated_records);
+        let samples = [&*self.train, &*self.held_out, &*self.second, features];
+        if let Some(told) = membership(samples) {
+            figures.extend([
+                ("mia_nearest", told.nearest),
+                ("mia_density", told.density),
+                ("mia_outliers", told.outliers),
+                ("mia_tpr", told.tpr),
+            ]);
+        }
+        let below = below_floor(self.observed.train, traces, self.floor as usize);
+        figures.insert("below_floor", below);
     }
 }

@@ -11,8 +11,10 @@ mod features;
 mod fidelity;
 mod figures;
 mod measure;
+mod privacy;
 mod report;
 mod shape;
+mod similarity;
 mod structure;
 #[cfg(test)]
 mod testing;

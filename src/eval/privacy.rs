@@ -51,7 +51,9 @@ impl<'a> Originals<'a> {
     /// Shares of traces whose labelled shape is a training trace's, and whose full record is:
     /// spans in the same order with the same labels, kinds and statuses, and durations within 1%.
     pub(super) fn copied(&self, traces: &[Trace]) -> [f64; 2] {
-        let shapes = traces.iter().filter(|t| self.shapes.contains(&canonical(t)));
+        let shapes = traces
+            .iter()
+            .filter(|t| self.shapes.contains(&canonical(t)));
         let records = traces.iter().filter(|trace| self.has_record(trace));
         [shapes.count(), records.count()].map(|copied| copied as f64 / traces.len().max(1) as f64)
     }
@@ -66,7 +68,9 @@ impl<'a> Originals<'a> {
             let other = other.root().duration;
             other < root && !near(other, root)
         });
-        let with_root = same[from..].iter().take_while(|other| near(other.root().duration, root));
+        let with_root = same[from..]
+            .iter()
+            .take_while(|other| near(other.root().duration, root));
         let mut alike = with_root.map(|other| other.spans().iter().zip(trace.spans()));
         alike.any(|mut spans| spans.all(|(a, b)| near(a.duration, b.duration)))
     }
@@ -129,7 +133,9 @@ pub(super) fn membership(
         .map(|at| f64::from(u8::from(at < judged.len() / 2)))
         .collect();
     let border = percentile(&sorted(to_reference.clone()), 1.0 - OUTLIERS);
-    let far: Vec<usize> = (0..judged.len()).filter(|&at| to_reference[at] >= border).collect();
+    let far: Vec<usize> = (0..judged.len())
+        .filter(|&at| to_reference[at] >= border)
+        .collect();
     let of_far = |values: &[f64]| far.iter().map(|&at| values[at]).collect::<Vec<f64>>();
     let far_truths = of_far(&truths);
     Some(Membership {
@@ -150,7 +156,11 @@ fn standardised(table: &Table) -> Vec<Vec<f32>> {
         let squares: Vec<f64> = there.iter().map(|value| (value - mean).powi(2)).collect();
         let deviation = super::features::mean(&squares).sqrt().max(1e-9);
         for (row, value) in rows.iter_mut().zip(column) {
-            let scaled = if value.is_nan() { 0.0 } else { (value - mean) / deviation };
+            let scaled = if value.is_nan() {
+                0.0
+            } else {
+                (value - mean) / deviation
+            };
             row.push(scaled as f32);
         }
     }
@@ -174,7 +184,13 @@ fn nearest(point: &[f32], others: &[Vec<f32>]) -> f64 {
 
 /// Share of rows of truth 1 told above all but one in a hundred of those of truth 0.
 fn tpr(truths: &[f64], told: &[f64]) -> f64 {
-    let of = |truth: f64| truths.iter().zip(told).filter(move |(t, _)| **t == truth).map(|(_, told)| *told);
+    let of = |truth: f64| {
+        truths
+            .iter()
+            .zip(told)
+            .filter(move |(t, _)| **t == truth)
+            .map(|(_, told)| *told)
+    };
     let others = sorted(of(0.0).collect());
     let members: Vec<f64> = of(1.0).collect();
     if others.is_empty() || members.is_empty() {
@@ -199,7 +215,11 @@ pub(super) fn below_floor(train: &[Trace], traces: &[Trace], floor: usize) -> f6
     let (mut below, mut all) = (0_usize, 0_usize);
     for span in spans {
         all += 1;
-        below += usize::from(shared.get(&label(span)).is_none_or(|&traces| traces < floor));
+        below += usize::from(
+            shared
+                .get(&label(span))
+                .is_none_or(|&traces| traces < floor),
+        );
     }
     below as f64 / all.max(1) as f64
 }
@@ -212,7 +232,16 @@ mod tests {
     fn sample(seed: u64) -> Vec<Trace> {
         let chance = |at: u64| (at + 1).wrapping_mul(seed * 2_654_435_761) % 100_003;
         (0..300)
-            .map(|at| timed("a(b c)", &[(0, 1_000 + chance(at)), (1, 10 + chance(at * 7)), (2, 9 + chance(at * 13))]))
+            .map(|at| {
+                timed(
+                    "a(b c)",
+                    &[
+                        (0, 1_000 + chance(at)),
+                        (1, 10 + chance(at * 7)),
+                        (2, 9 + chance(at * 13)),
+                    ],
+                )
+            })
             .collect()
     }
 
@@ -222,7 +251,11 @@ mod tests {
         let originals = Originals::of(&train);
         let check = |text: &str, durations: [u64; 3], expected: [f64; 2]| {
             let times: Vec<(i64, u64)> = (0..).zip(durations).collect();
-            assert_eq!(originals.copied(&[timed(text, &times)]), expected, "{text} {durations:?}");
+            assert_eq!(
+                originals.copied(&[timed(text, &times)]),
+                expected,
+                "{text} {durations:?}"
+            );
         };
         check("a(b c)", [1_000, 100, 200], [1.0, 1.0]);
         check("a(b c)", [1_009, 101, 199], [1.0, 1.0]);
@@ -235,9 +268,13 @@ mod tests {
 
     #[test]
     fn an_attack_finds_what_a_copier_learnt_from_and_guesses_about_another_sample() {
-        let [train, held_out, second, other] = [1, 2, 3, 4].map(|seed| Features::all(&sample(seed)));
+        let [train, held_out, second, other] =
+            [1, 2, 3, 4].map(|seed| Features::all(&sample(seed)));
         let told = membership([&train, &held_out, &second, &train]).unwrap();
-        assert!(told.nearest > 0.95 && told.density > 0.95 && told.tpr > 0.9, "{told:?}");
+        assert!(
+            told.nearest > 0.95 && told.density > 0.95 && told.tpr > 0.9,
+            "{told:?}"
+        );
         let told = membership([&train, &held_out, &second, &other]).unwrap();
         assert!((told.nearest - 0.5).abs() < 0.1, "{told:?}");
         assert!((told.density - 0.5).abs() < 0.1, "{told:?}");

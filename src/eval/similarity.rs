@@ -4,7 +4,8 @@ use smartcore::cluster::kmeans::{KMeans, KMeansParameters};
 use smartcore::decomposition::pca::{PCA, PCAParameters};
 use smartcore::linalg::basic::arrays::Array as _;
 use smartcore::linalg::basic::matrix::DenseMatrix;
-use smartcore::metrics::v_measure_score;
+use smartcore::metrics::Metrics as _;
+use smartcore::metrics::cluster_hcv::HCVScore;
 
 use super::features::mean;
 use super::shape::Shape;
@@ -65,19 +66,32 @@ impl Mixed {
         let clusters: KMeans<f64, usize, DenseMatrix<f64>, Vec<usize>> =
             KMeans::fit(&matrix, parameters).ok()?;
         let clusters = clusters.predict(&matrix).ok()?;
-        let clusters: Vec<f64> = clusters.into_iter().map(|cluster| cluster as f64).collect();
-        let origins = (0..self.points.len()).map(|at| f64::from(u8::from(at >= self.observed)));
-        Some(v_measure_score(&origins.collect::<Vec<f64>>(), &clusters))
+        let origins = (0..self.points.len()).map(|at| usize::from(at >= self.observed));
+        let mut scores = HCVScore::<usize>::new();
+        scores.compute(&origins.collect::<Vec<usize>>(), &clusters);
+        // Of a single cluster, which tells nothing, there is no entropy to divide by.
+        Some(
+            scores
+                .v_measure()
+                .filter(|nmi| nmi.is_finite())
+                .unwrap_or_default(),
+        )
     }
 
     /// The first two principal components of each side's traces.
     pub(super) fn components(&self) -> Option<[Vec<[f64; 2]>; 2]> {
         let matrix = self.matrix()?;
         let parameters = PCAParameters::default().with_n_components(2);
-        let found = PCA::fit(&matrix, parameters).ok()?.transform(&matrix).ok()?;
+        let found = PCA::fit(&matrix, parameters)
+            .ok()?
+            .transform(&matrix)
+            .ok()?;
         let point = |at: usize| [*found.get((at, 0)), *found.get((at, 1))];
         let [observed, synthetic] = [0..self.observed, self.observed..self.points.len()];
-        Some([observed.map(point).collect(), synthetic.map(point).collect()])
+        Some([
+            observed.map(point).collect(),
+            synthetic.map(point).collect(),
+        ])
     }
 
     /// How like the nearest observed trace a synthetic one is: 1 / (1 + distance), the distance
@@ -123,7 +137,10 @@ mod tests {
     fn what_is_the_same_mixes_and_what_is_not_stands_apart() {
         let (one, other) = (traces("a(b c)", 1), traces("a(b(c))", 9_000));
         let same = Mixed::of(&one, &one);
-        assert_eq!((same.nearest(), same.nmi(1).map(|n| n < 1e-6)), (Some(1.0), Some(true)));
+        assert_eq!(
+            (same.nearest(), same.nmi(1).map(|n| n < 1e-6)),
+            (Some(1.0), Some(true))
+        );
         let apart = Mixed::of(&one, &other);
         assert!(apart.nmi(1).unwrap() > 0.3, "{:?}", apart.nmi(1));
         assert!(apart.nearest().unwrap() < 0.7);
@@ -139,6 +156,10 @@ mod tests {
         let pairs: Vec<_> = Mixed::of(&observed, &synthetic).pairs().collect();
         assert_eq!(pairs.len(), 2);
         // Of two traces a side the observed ones are the first and the one in the middle.
-        assert!(pairs.iter().all(|(_, observed, _)| [0, 30].contains(observed)));
+        assert!(
+            pairs
+                .iter()
+                .all(|(_, observed, _)| [0, 30].contains(observed))
+        );
     }
 }

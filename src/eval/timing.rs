@@ -74,7 +74,11 @@ pub(super) fn shares(spans: &[Span]) -> [Vec<f64>; 3] {
         seen.reached = seen.reached.max(finish);
         seen.children += 1;
     }
-    for (span, seen) in spans.iter().zip(&seen).filter(|(_, seen)| seen.children > 0) {
+    for (span, seen) in spans
+        .iter()
+        .zip(&seen)
+        .filter(|(_, seen)| seen.children > 0)
+    {
         let own = (i128::from(span.duration) - seen.covered) as f64;
         shares[1].push(own / span.duration.max(1) as f64);
         if seen.children > 1 {
@@ -231,7 +235,10 @@ mod tests {
         let (rows, errors) = roots(&slow(100), &slow(110), &texts);
         assert_eq!(rows.len(), 1);
         assert_eq!(rows[0].traces, [200, 200]);
-        assert!(errors.iter().all(|error| (error - 0.1).abs() < 1e-9), "{errors:?}");
+        assert!(
+            errors.iter().all(|error| (error - 0.1).abs() < 1e-9),
+            "{errors:?}"
+        );
         let (rows, errors) = roots(&slow(1)[..50], &slow(1)[..50], &texts);
         assert_eq!((rows[0].name.as_str(), errors), ("all", [0.0; 3]));
         assert_eq!(roots(&slow(1), &[], &texts).1, [1.0; 3]);

@@ -15,6 +15,9 @@ use crate::eval::{self, Bench, Control, Evaluation, Generator, Measured, Observe
 use crate::features::Interner;
 use samples::{Drawn, Read, draw, read};
 
+/// Training traces that a label needs, where no model says: what `train` asks for.
+const FLOOR: u32 = 20;
+
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("generator").required(true).args(["model", "synthetic"])))]
 pub(super) struct Arguments {
@@ -63,12 +66,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         held_out: &held_out,
         second: &second,
     };
-    let min_traces = drawn.iter().find_map(|drawn| drawn.min_traces);
+    let floor = drawn.iter().find_map(|drawn| drawn.min_traces);
+    let floor = floor.unwrap_or(FLOOR);
     let chance = |purpose| stream(arguments.seed, purpose);
     let count = held_out.len();
     let grammar = {
         let rng = &mut chance("grammar control");
-        eval::grammar(&train, count, min_traces.unwrap_or(20), &texts, rng)
+        eval::grammar(&train, count, floor, &texts, rng)
     };
     let copied = eval::copied(&train, count, &mut chance("copier control"));
     let random = eval::random(&train, count, &mut chance("random control"));
@@ -78,7 +82,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         (Control::Grammar, &*grammar),
         (Control::Random, &*random),
     ];
-    let bench = Bench::new(observed, &texts, arguments.seed);
+    let bench = Bench::new(observed, &texts, (arguments.seed, floor));
     let samples = (drawn.len() + controls.len()) as u64;
     let mut work = Work {
         progress: Progress::new("evaluating", samples * Bench::STEPS, "steps"),
@@ -98,15 +102,24 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             measured,
         });
     }
-    for (control, traces) in controls.into_iter().filter(|(_, traces)| !traces.is_empty()) {
+    for (control, traces) in controls
+        .into_iter()
+        .filter(|(_, traces)| !traces.is_empty())
+    {
         let measured = work.measure(&bench, control.key(), traces)?;
         evaluation.controls.insert(control, measured);
     }
     work.progress.end();
     let json = serde_json::to_string_pretty(&evaluation.json())?;
     write(folder, "report.json", json.as_bytes())?;
+    let first = drawn.first().map_or(&[][..], |drawn| &drawn.traces);
+    let page = evaluation.html(observed, first, &texts);
+    write(folder, "report.html", page.as_bytes())?;
     say(&evaluation.text())?;
-    say(&format!("wrote {}", folder.join("report.json").display()))?;
+    say(&format!(
+        "wrote {} and report.json",
+        folder.join("report.html").display()
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -92,7 +92,12 @@ pub(super) fn draw(
 ) -> anyhow::Result<Vec<Drawn>> {
     let mut drawn = Vec::new();
     for path in &arguments.model {
-        drawn.push(from_model(path, texts, (count, arguments.seed), evaluation)?);
+        drawn.push(from_model(
+            path,
+            texts,
+            (count, arguments.seed),
+            evaluation,
+        )?);
     }
     for path in &arguments.synthetic {
         let mut read = observed::Read::default();

@@ -1,5 +1,8 @@
 //! Samples of traces side by side: rows, JSON, text, a page.
 
+mod page;
+mod pictures;
+mod plot;
 mod text;
 
 use std::collections::BTreeMap;
@@ -8,7 +11,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::figures::{Bar, METRICS, Metric, Spread};
-use super::{Control, Measured};
+use super::{Control, Measured, Observed};
+use crate::features::Interner;
+use crate::trace::Trace;
 
 /// One generator: a model, or a file of synthetic traces.
 #[derive(Debug, Clone, Serialize)]
@@ -52,7 +57,10 @@ pub struct Row {
 impl Evaluation {
     /// One row for each figure that a generator or a control has.
     pub fn rows(&self) -> Vec<Row> {
-        METRICS.iter().filter_map(|metric| self.row(metric)).collect()
+        METRICS
+            .iter()
+            .filter_map(|metric| self.row(metric))
+            .collect()
     }
 
     fn row(&self, metric: &'static Metric) -> Option<Row> {
@@ -65,7 +73,9 @@ impl Evaluation {
             .collect();
         let ceiling = controls.get(&Control::Ceiling).copied();
         let mean = synthetic.as_ref().map(|spread| spread.mean);
-        let reached = mean.zip(metric.bar).and_then(|(mean, bar): (f64, Bar)| bar.reached(mean, ceiling));
+        let reached = mean
+            .zip(metric.bar)
+            .and_then(|(mean, bar): (f64, Bar)| bar.reached(mean, ceiling));
         (mean.is_some() || !controls.is_empty()).then_some(Row {
             metric,
             synthetic,
@@ -109,6 +119,12 @@ impl Evaluation {
             "controls": controls,
             "curve": self.curve,
         })
+    }
+
+    /// The report as a page that needs nothing else. `synthetic` are the traces of the first
+    /// generator, which the pictures show beside held-out ones.
+    pub fn html(&self, observed: Observed<'_>, synthetic: &[Trace], texts: &Interner) -> String {
+        page::page(self, observed, synthetic, texts)
     }
 
     /// The rows as a table for a terminal.

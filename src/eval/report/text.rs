@@ -31,7 +31,11 @@ pub(super) fn table(evaluation: &Evaluation) -> String {
         let telling: Vec<String> = telling
             .map(|(name, lost)| format!("{name} {lost:+.3}"))
             .collect();
-        lines.push(format!("{}: told by {}", generator.name, telling.join(", ")));
+        lines.push(format!(
+            "{}: told by {}",
+            generator.name,
+            telling.join(", ")
+        ));
     }
     lines.extend(evaluation.notes.iter().map(|note| format!("note: {note}")));
     lines.join("\n")
@@ -45,9 +49,15 @@ fn line(row: &Row, controls: &[Control]) -> String {
             figure(spread.mean)
         }
     });
-    let mut line = format!("{:3} {:NAME$} {synthetic:>16}", row.metric.id, row.metric.name);
+    let mut line = format!(
+        "{:3} {:NAME$} {synthetic:>16}",
+        row.metric.id, row.metric.name
+    );
     for control in controls {
-        let told = row.controls.get(control).map_or("–".to_owned(), |v| figure(*v));
+        let told = row
+            .controls
+            .get(control)
+            .map_or("–".to_owned(), |v| figure(*v));
         line += &format!(" {told:>COLUMN$}");
     }
     if let Some(bar) = row.metric.bar {
