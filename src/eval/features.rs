@@ -56,6 +56,15 @@ impl Feature {
         }
     }
 
+    /// Whether it is a logarithm of durations.
+    pub(super) fn is_log_duration(self) -> bool {
+        match self {
+            Self::Fixed(at) => FIXED[at].starts_with("log duration"),
+            Self::Count(_) | Self::Edge(..) => false,
+            Self::Duration(_) => true,
+        }
+    }
+
     /// What a trace has that has it not.
     fn absent(self) -> f64 {
         match self {

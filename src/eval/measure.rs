@@ -11,6 +11,7 @@ use super::similarity::Mixed;
 use super::structure::{Rare, Stratum, strata, triples};
 use super::timing::{OperationTiming, RootTiming, lie, operations, roots};
 use super::two_sample::{Told, TwoSample, two_sample};
+use super::utility::{Hybrid, Sample, Utility};
 use crate::features::Interner;
 use crate::trace::Trace;
 
@@ -30,6 +31,25 @@ pub struct Observed<'a> {
     pub second: &'a [Trace],
 }
 
+/// The classifiers' features of observed traces.
+#[derive(Debug)]
+pub struct ObservedFeatures {
+    train: Vec<Features>,
+    held_out: Vec<Features>,
+    second: Vec<Features>,
+}
+
+impl ObservedFeatures {
+    /// Looks at every trace.
+    pub fn of(observed: Observed<'_>) -> Self {
+        Self {
+            train: Features::all(observed.train),
+            held_out: Features::all(observed.held_out),
+            second: Features::all(observed.second),
+        }
+    }
+}
+
 /// What samples are measured against. Made once for all of them.
 #[derive(Debug)]
 pub struct Bench<'a> {
@@ -37,9 +57,8 @@ pub struct Bench<'a> {
     texts: &'a Interner,
     seed: u64,
     floor: u32,
-    train: Vec<Features>,
-    held_out: Vec<Features>,
-    second: Vec<Features>,
+    features: &'a ObservedFeatures,
+    utility: Utility<'a>,
     rare: Rare,
     originals: Originals<'a>,
     /// Shares of held-out traces whose shape, and whose full record, a training trace has.
@@ -67,39 +86,49 @@ pub struct Measured {
     pub roots: Vec<RootTiming>,
     /// The operations with the most spans.
     pub operations: Vec<OperationTiming>,
+    /// U2, if it was asked for and there is something to ask.
+    pub hybrid: Option<Hybrid>,
 }
 
 impl<'a> Bench<'a> {
     /// What is measured in one go, for a progress bar.
-    pub const STEPS: u64 = 6;
+    pub const STEPS: u64 = 7;
 
     /// Reads the observed samples. The same seed gives the same figures. `floor` is how many
     /// training traces must have a label before a synthetic trace may.
-    pub fn new(observed: Observed<'a>, texts: &'a Interner, (seed, floor): (u64, u32)) -> Self {
+    pub fn new(
+        observed: Observed<'a>,
+        features: &'a ObservedFeatures,
+        texts: &'a Interner,
+        (seed, floor): (u64, u32),
+    ) -> Result<Self, Ungrown> {
         let Observed {
             train,
             held_out,
             second,
         } = observed;
         let originals = Originals::of(train);
-        Self {
+        let [learnt, asked] = [(train, &features.train), (held_out, &features.held_out)]
+            .map(|(traces, features)| Sample { traces, features });
+        Ok(Self {
             observed,
             texts,
             seed,
             floor,
-            train: Features::all(train),
-            held_out: Features::all(held_out),
-            second: Features::all(second),
+            features,
+            utility: Utility::new(learnt, asked, seed)?,
             rare: Rare::of(held_out, [train, second]),
             repeated: originals.copied(held_out),
             originals,
-        }
+        })
     }
 
-    /// Measures a sample, telling before each step what comes.
+    /// Measures a sample, telling before each step what comes. A `thorough` measurement mixes it
+    /// with observed traces as well.
     pub fn measure(
         &self,
         traces: &[Trace],
+        thorough: bool,
         mut step: impl FnMut(&'static str),
     ) -> Result<Measured, Ungrown> {
         let (held_out, texts) = (self.observed.held_out, self.texts);
@@ -137,7 +166,7 @@ impl<'a> Bench<'a> {
         let operations = operations(held_out, traces, OPERATIONS, texts);
         let features = Features::all(traces);
         let tell = |told| {
-            let sides = [&*self.held_out, &features];
+            let sides = [&*self.features.held_out, &features];
             two_sample(sides, told, (self.seed, SPLITS), texts)
         };
         step("telling them apart");
@@ -151,6 +180,22 @@ impl<'a> Bench<'a> {
         figures.extend(mixed.nearest().map(|likeness| ("nearest", likeness)));
         step("looking for copies");
         self.privacy(traces, &features, &mut figures);
+        step("training on them");
+        let sample = Sample {
+            traces,
+            features: &features,
+        };
+        self.utility.train_on(sample, &mut figures)?;
+        let hybrid = match thorough {
+            true => self.utility.mix(sample)?,
+            false => None,
+        };
+        figures.extend(
+            hybrid
+                .as_ref()
+                .and_then(Hybrid::least)
+                .map(|least| ("hybrid_least", least)),
+        );
         Ok(Measured {
             traces: traces.len(),
             spans: traces.iter().map(|trace| trace.spans().len()).sum(),
@@ -161,6 +206,7 @@ impl<'a> Bench<'a> {
             structure,
             roots,
             operations,
+            hybrid,
         })
     }
 
@@ -172,7 +218,12 @@ impl<'a> Bench<'a> {
         }
         figures.insert("copied_records", records);
         figures.insert("copied_records_excess", records - repeated_records);
-        let samples = [&*self.train, &*self.held_out, &*self.second, features];
+        let ObservedFeatures {
+            train,
+            held_out,
+            second,
+        } = self.features;
+        let samples = [&**train, held_out, second, features];
         if let Some(told) = membership(samples) {
             figures.extend([
                 ("mia_nearest", told.nearest),

@@ -22,13 +22,15 @@ mod testing;
 mod tests;
 mod timing;
 mod two_sample;
+mod utility;
 
 pub use boosted::Ungrown;
 pub use control::{Control, Controlled, controlled, copied, grammar, random};
 pub use fidelity::{Durations, Report, RootLatency, Semantics, Structure, fidelity, validity};
 pub use figures::{Bar, Figures, Good, METRICS, Metric, Spread};
-pub use measure::{Bench, Measured, Observed};
+pub use measure::{Bench, Measured, Observed, ObservedFeatures};
 pub use report::{Evaluation, Generator, Row};
 pub use structure::Stratum;
 pub use timing::{OperationTiming, RootTiming};
 pub use two_sample::TwoSample;
+pub use utility::Hybrid;

@@ -35,12 +35,11 @@ fn key(trace: &Trace) -> Vec<SpanKey> {
 
 impl<'a> Originals<'a> {
     pub(super) fn of(train: &'a [Trace]) -> Self {
+        let mut sorted: Vec<&Trace> = train.iter().collect();
+        sorted.sort_by_key(|trace| trace.root().duration);
         let mut records: HashMap<Vec<SpanKey>, Vec<&Trace>> = HashMap::new();
-        for trace in train {
+        for trace in sorted {
             records.entry(key(trace)).or_default().push(trace);
-        }
-        for same in records.values_mut() {
-            same.sort_by_key(|trace| trace.root().duration);
         }
         Self {
             shapes: train.iter().map(canonical).collect(),
@@ -226,23 +225,17 @@ pub(super) fn below_floor(train: &[Trace], traces: &[Trace], floor: usize) -> f6
 
 #[cfg(test)]
 mod tests {
+    use rand::RngExt as _;
+
     use super::*;
+    use crate::chance::stream;
     use crate::eval::testing::{timed, tree};
 
     fn sample(seed: u64) -> Vec<Trace> {
-        let chance = |at: u64| (at + 1).wrapping_mul(seed * 2_654_435_761) % 100_003;
-        (0..300)
-            .map(|at| {
-                timed(
-                    "a(b c)",
-                    &[
-                        (0, 1_000 + chance(at)),
-                        (1, 10 + chance(at * 7)),
-                        (2, 9 + chance(at * 13)),
-                    ],
-                )
-            })
-            .collect()
+        let mut rng = stream(seed, "privacy tests");
+        let mut duration = || 100 + rng.random_range(0..100_000_u64);
+        let trace = |_| timed("a(b c)", &[0, 1, 2].map(|start| (start, duration())));
+        (0..300).map(trace).collect()
     }
 
     #[test]

@@ -11,8 +11,11 @@ use anyhow::Context as _;
 use super::progress::Progress;
 use super::say;
 use crate::chance::stream;
-use crate::eval::{self, Bench, Control, Evaluation, Generator, Measured, Observed};
+use crate::eval::{
+    self, Bench, Control, Evaluation, Generator, Measured, Observed, ObservedFeatures,
+};
 use crate::features::Interner;
+use crate::trace::Trace;
 use samples::{Drawn, Read, draw, read};
 
 /// Training traces that a label needs, where no model says: what `train` asks for.
@@ -82,7 +85,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         (Control::Grammar, &*grammar),
         (Control::Random, &*random),
     ];
-    let bench = Bench::new(observed, &texts, (arguments.seed, floor));
+    let features = ObservedFeatures::of(observed);
+    let bench = Bench::new(observed, &features, &texts, (arguments.seed, floor))?;
     let samples = (drawn.len() + controls.len()) as u64;
     let mut work = Work {
         progress: Progress::new("evaluating", samples * Bench::STEPS, "steps"),
@@ -95,7 +99,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         ..
     } in &drawn
     {
-        let mut measured = work.measure(&bench, name, traces)?;
+        let mut measured = work.measure(&bench, name, (traces, true))?;
         measured.figures.extend(figures);
         evaluation.generators.push(Generator {
             name: name.clone(),
@@ -106,7 +110,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .into_iter()
         .filter(|(_, traces)| !traces.is_empty())
     {
-        let measured = work.measure(&bench, control.key(), traces)?;
+        let measured = work.measure(&bench, control.key(), (traces, false))?;
         evaluation.controls.insert(control, measured);
     }
     work.progress.end();
@@ -139,9 +143,9 @@ impl Work {
         &mut self,
         bench: &Bench<'_>,
         name: &str,
-        traces: &[crate::trace::Trace],
+        (traces, thorough): (&[Trace], bool),
     ) -> anyhow::Result<Measured> {
-        let measured = bench.measure(traces, |step| {
+        let measured = bench.measure(traces, thorough, |step| {
             self.progress.tell(self.done, || format!("{name}: {step}"));
             self.done += 1;
         })?;

@@ -1,6 +1,6 @@
 //! The samples of traces that `evaluate` compares: read from files, or drawn from models.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
@@ -126,7 +126,7 @@ pub(super) fn draw(
 }
 
 fn from_model(
-    path: &PathBuf,
+    path: &Path,
     texts: &Arc<Interner>,
     (count, seed): (usize, u64),
     evaluation: &mut Evaluation,

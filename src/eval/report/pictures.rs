@@ -73,25 +73,25 @@ fn distributions(sides: [&[Trace]; 2]) -> String {
         own.into_iter().map(|share| share.clamp(0.0, 1.0)).collect()
     });
     [
-        distribution("spans of a trace", Unit::Number, sizes),
-        distribution("depth", Unit::Number, of(&depth)),
+        distribution("spans of a trace", Unit::Number, &sizes),
+        distribution("depth", Unit::Number, &of(&depth)),
         distribution(
             "children of a span that has some",
             Unit::Number,
-            of(&fan_out),
+            &of(&fan_out),
         ),
-        distribution("duration of the root", Unit::LogNanoseconds, roots),
-        distribution("duration of a span", Unit::LogNanoseconds, spans),
+        distribution("duration of the root", Unit::LogNanoseconds, &roots),
+        distribution("duration of a span", Unit::LogNanoseconds, &spans),
         distribution(
             "share of its time that a span spends outside its children",
             Unit::Percent,
-            own,
+            &own,
         ),
     ]
     .concat()
 }
 
-fn distribution(caption: &str, unit: Unit, sides: [Vec<f64>; 2]) -> String {
+fn distribution(caption: &str, unit: Unit, sides: &[Vec<f64>; 2]) -> String {
     let [observed, synthetic] = stairs([&sides[0], &sides[1]], STEPS);
     let all = || observed.iter().chain(&synthetic);
     let heights = all().map(|corner| corner[1]).chain([0.0]);
