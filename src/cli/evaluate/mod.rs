@@ -63,7 +63,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         held_out,
         second,
     } = read(arguments, &texts, &mut evaluation)?;
-    let drawn = draw(arguments, &texts, held_out.len(), &mut evaluation)?;
+    let drawn = draw(arguments, &texts, &held_out, &mut evaluation)?;
     let observed = Observed {
         train: &train,
         held_out: &held_out,

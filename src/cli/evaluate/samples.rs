@@ -8,9 +8,11 @@ use anyhow::{Context as _, ensure};
 use super::Arguments;
 use crate::chance::stream;
 use crate::cli::observed;
-use crate::eval::{Evaluation, Figures, validity};
-use crate::features::{Interner, Vocabulary};
-use crate::learner::Checkpoint;
+use crate::eval::{Evaluation, Figures, reconstruction, validity};
+use crate::features::context::Memory;
+use crate::features::{Interner, Vocabulary, encode, lesson};
+use crate::learner::{Checkpoint, Published};
+use crate::model::{Example, Vae};
 use crate::synthesizer::Sampler;
 use crate::trace::Trace;
 
@@ -87,15 +89,16 @@ pub(super) fn read(
 pub(super) fn draw(
     arguments: &Arguments,
     texts: &Arc<Interner>,
-    count: usize,
+    held_out: &[Trace],
     evaluation: &mut Evaluation,
 ) -> anyhow::Result<Vec<Drawn>> {
+    let count = held_out.len();
     let mut drawn = Vec::new();
     for path in &arguments.model {
         drawn.push(from_model(
             path,
             texts,
-            (count, arguments.seed),
+            (held_out, arguments.seed),
             evaluation,
         )?);
     }
@@ -128,10 +131,10 @@ pub(super) fn draw(
 fn from_model(
     path: &Path,
     texts: &Arc<Interner>,
-    (count, seed): (usize, u64),
+    (held_out, seed): (&[Trace], u64),
     evaluation: &mut Evaluation,
 ) -> anyhow::Result<Drawn> {
-    let name = path.display().to_string();
+    let (name, count) = (path.display().to_string(), held_out.len());
     let checkpoint = Checkpoint::load(path)?;
     let published = checkpoint
         .published()?
@@ -155,6 +158,16 @@ fn from_model(
         })
         .collect();
     let of_sizes = of_sizes.iter().sum::<f64>() / of_sizes.len() as f64;
+    let mut figures = Figures::from([("valid", valid), ("valid_sizes", of_sizes)]);
+    if let Some(vae) = checkpoint.vae()? {
+        let rebuilt = rebuilt(&vae, &published, held_out, (texts, &vocabulary), seed)?;
+        let (known, told) = (rebuilt.0, rebuilt.1);
+        evaluation.notes.push(format!(
+            "{name}: {known} of {} held-out traces have only labels of the model, and went through its latents",
+            held_out.len()
+        ));
+        figures.extend(told);
+    }
     if evaluation.curve.is_empty() {
         evaluation.curve.clone_from(&checkpoint.status().curve);
     }
@@ -165,9 +178,55 @@ fn from_model(
     Ok(Drawn {
         name,
         traces,
-        figures: Figures::from([("valid", valid), ("valid_sizes", of_sizes)]),
+        figures,
         min_traces: Some(words.min_traces),
     })
+}
+
+/// Held-out traces through the latents of a model and back, as far as it knows their labels: how
+/// many, and how much of them came back.
+fn rebuilt(
+    vae: &Vae,
+    published: &Published,
+    held_out: &[Trace],
+    (texts, vocabulary): (&Arc<Interner>, &Vocabulary),
+    seed: u64,
+) -> anyhow::Result<(usize, Figures)> {
+    let mut memory = Memory::default();
+    let (mut known, mut lessons) = (Vec::new(), Vec::new());
+    for trace in held_out {
+        let Ok(tokens) = vocabulary.tokens(trace) else {
+            continue;
+        };
+        let Ok(profiles) = vocabulary.profiles(trace, &tokens, texts) else {
+            continue;
+        };
+        let Ok(example) = encode(trace, &tokens, profiles, &published.coder) else {
+            continue;
+        };
+        known.push(trace);
+        lessons.push(lesson(
+            example,
+            &published.coder,
+            &published.services,
+            &mut memory,
+        ));
+    }
+    let codes = vae.codes(&lessons.iter().collect::<Vec<_>>())?;
+    let examples: Vec<Example> = lessons.into_iter().map(|lesson| lesson.example).collect();
+    let mut sampler = Sampler::new(published)?;
+    let rng = &mut stream(seed, "latents");
+    let Some([back, alone]) = sampler.reconstruct(rng, &examples, &codes) else {
+        return Ok((0, Figures::new()));
+    };
+    let mut figures = Figures::new();
+    for (drawn, alone) in [(back, false), (alone, true)] {
+        let drawn: Result<Vec<Trace>, _> = drawn.iter().map(|s| vocabulary.observed(s)).collect();
+        let drawn = drawn.context("what came back is no trace")?;
+        let pairs: Vec<(&Trace, &Trace)> = known.iter().copied().zip(&drawn).collect();
+        figures.extend(reconstruction(&pairs, alone));
+    }
+    Ok((known.len(), figures))
 }
 
 fn traces(paths: &[PathBuf], texts: &Arc<Interner>) -> anyhow::Result<(Vec<Trace>, String)> {
