@@ -6,6 +6,7 @@ use super::boosted::Ungrown;
 use super::features::Features;
 use super::fidelity::{Report, fidelity};
 use super::figures::Figures;
+use super::neural::neural;
 use super::privacy::{Originals, below_floor, membership};
 use super::similarity::Mixed;
 use super::structure::{Rare, Stratum, strata, triples};
@@ -19,6 +20,23 @@ use crate::trace::Trace;
 const SPLITS: u64 = 3;
 /// Operations whose timing is told.
 const OPERATIONS: usize = 40;
+
+/// Why a sample could not be measured: a classifier could not be trained.
+#[derive(Debug, thiserror::Error)]
+#[error("a classifier can't be trained: {0}")]
+pub struct Immeasurable(String);
+
+impl From<Ungrown> for Immeasurable {
+    fn from(fault: Ungrown) -> Self {
+        Self(fault.to_string())
+    }
+}
+
+impl From<candle_core::Error> for Immeasurable {
+    fn from(fault: candle_core::Error) -> Self {
+        Self(fault.to_string())
+    }
+}
 
 /// Three disjoint samples of observed traces.
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +110,7 @@ pub struct Measured {
 
 impl<'a> Bench<'a> {
     /// What is measured in one go, for a progress bar.
-    pub const STEPS: u64 = 7;
+    pub const STEPS: u64 = 8;
 
     /// Reads the observed samples. The same seed gives the same figures. `floor` is how many
     /// training traces must have a label before a synthetic trace may.
@@ -101,7 +119,7 @@ impl<'a> Bench<'a> {
         features: &'a ObservedFeatures,
         texts: &'a Interner,
         (seed, floor): (u64, u32),
-    ) -> Result<Self, Ungrown> {
+    ) -> Result<Self, Immeasurable> {
         let Observed {
             train,
             held_out,
@@ -123,14 +141,14 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// Measures a sample, telling before each step what comes. A `thorough` measurement mixes it
-    /// with observed traces as well.
+    /// Measures a sample, telling before each step what comes. A `thorough` measurement
+    /// has a network tell the sample apart and mixes it with observed traces as well.
     pub fn measure(
         &self,
         traces: &[Trace],
         thorough: bool,
         mut step: impl FnMut(&'static str),
-    ) -> Result<Measured, Ungrown> {
+    ) -> Result<Measured, Immeasurable> {
         let (held_out, texts) = (self.observed.held_out, self.texts);
         step("fidelity");
         let report = fidelity(held_out, traces);
@@ -174,6 +192,11 @@ impl<'a> Bench<'a> {
         step("telling structures apart");
         let structure = tell(Told::Structure)?;
         figures.extend([("c2st", all.auc), ("c2st_structure", structure.auc)]);
+        step("telling trees apart");
+        if thorough {
+            let area = neural([held_out, traces], self.seed)?;
+            figures.extend([("c2st_neural", area), ("c2st_larger", area.max(all.auc))]);
+        }
         step("mixing them");
         let mixed = Mixed::of(held_out, traces);
         figures.extend(mixed.nmi(self.seed).map(|nmi| ("nmi", nmi)));
