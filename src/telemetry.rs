@@ -95,6 +95,12 @@ pub const TAP_SHED_SPANS: Metric = Metric {
     help: "Spans shed, as whole traces, because the assembler had no room; the observed path is not touched.",
 };
 
+/// Spans learnt without their attributes because the table of attribute profiles was full.
+pub const TAP_BARE_SPANS: Metric = Metric {
+    name: "doppelspan_tap_bare_spans",
+    help: "Spans learnt without their attributes because the table of attribute profiles was full.",
+};
+
 /// Spans by what became of them: complete, partial, late, duplicate, evicted, oversized.
 pub const ASSEMBLER_SPANS: Metric = Metric {
     name: "doppelspan_assembler_spans",
@@ -177,6 +183,18 @@ pub const ASSEMBLER_OPEN_BYTES: Metric = Metric {
 pub const TAP_ADMITTED: Metric = Metric {
     name: "doppelspan_tap_admitted_ratio",
     help: "Share of the observed traces that the tap admits to learning at present.",
+};
+
+/// Attribute profiles that the tap remembers, most of them below the vocabulary floor.
+pub const TAP_PROFILES: Metric = Metric {
+    name: "doppelspan_tap_profiles",
+    help: "Attribute profiles that the tap remembers, most of them below the vocabulary floor.",
+};
+
+/// Attribute keys that are no longer learnt because they had too many values.
+pub const TAP_KEYS_GIVEN_UP: Metric = Metric {
+    name: "doppelspan_tap_keys_given_up",
+    help: "Attribute keys that are no longer learnt because they had too many values.",
 };
 
 /// Traces that wait because a label of theirs is below the vocabulary floor.
@@ -266,6 +284,7 @@ pub const COUNTERS: &[Metric] = &[
     CONNECTOR_CONSUMED_ITEMS,
     CONNECTOR_PRODUCED_ITEMS,
     TAP_SHED_SPANS,
+    TAP_BARE_SPANS,
     ASSEMBLER_SPANS,
     ASSEMBLER_TRACES,
     ASSEMBLER_MENDED,
@@ -286,6 +305,8 @@ pub const GAUGES: &[Metric] = &[
     ASSEMBLER_OPEN_TRACES,
     ASSEMBLER_OPEN_BYTES,
     TAP_ADMITTED,
+    TAP_PROFILES,
+    TAP_KEYS_GIVEN_UP,
     LEARNER_WAITING_TRACES,
     LEARNER_KEPT_TRACES,
     LEARNER_LABELS,

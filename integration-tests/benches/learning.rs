@@ -118,7 +118,7 @@ fn main() {
 
     let mut rng = stream(number("seed", 1.0) as u64, "learning");
     let settings = settings(&changes);
-    let mut vae = Vae::new(settings, corpus.vocabulary.len() as u32, &mut rng).expect("a model");
+    let mut vae = corpus.vae(settings, &mut rng);
     println!("VAE of {} numbers", vae.size());
     let held_out: Vec<&Lesson> = corpus.held_out.iter().collect();
     let (mut spent, mut next, mut before) = (0.0, every / 4.0, 0.0);

@@ -12,7 +12,7 @@ use doppelspan::cli::alone;
 use doppelspan::features::timing::{BINS, END_MODES, START_MODES};
 use doppelspan::learner::{Generator, Published};
 use doppelspan::model::vae::one_core;
-use doppelspan::model::{Example, Grammar, GrammarSizes, Lesson, Vae, VaeSettings};
+use doppelspan::model::{Example, Grammar, GrammarSizes, Lesson, VaeSettings};
 use doppelspan::simulate::{Simulator, System};
 use doppelspan::synthesizer::Sampler;
 use integration_tests::observed::{Corpus, traces};
@@ -42,8 +42,7 @@ static PUBLISHED: LazyLock<[Published; 2]> = LazyLock::new(|| {
     let (traces, texts) = traces((0..TRACES).map(request));
     let corpus = Corpus::new(traces, &texts);
     let rng = &mut stream(1, "sample");
-    let tokens = corpus.vocabulary.len() as u32;
-    let mut vae = Vae::new(VaeSettings::default(), tokens, rng).expect("a model");
+    let mut vae = corpus.vae(VaeSettings::default(), rng);
     let some = |count: usize, rng: &mut Rng| -> Vec<&Lesson> {
         let training = &corpus.training;
         let one = |_| &training[rng.random_range(0..training.len())];

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use doppelspan::assembler::{Assembler, AssemblerSettings, Tap, TapSettings};
+use doppelspan::chance::Rng;
 use doppelspan::features::timing::Coder;
-use doppelspan::features::{Interner, Token, Vocabulary, context, encode, lesson};
+use doppelspan::features::{Interner, Token, Vocabulary, Word, context, encode, lesson};
 use doppelspan::learner::{Generator, Published};
-use doppelspan::model::{Lesson, Vae};
+use doppelspan::model::{Lesson, Vae, VaeSettings};
 use doppelspan::otlp::view::{Limits, walk};
 use doppelspan::trace::Trace;
 
@@ -68,6 +69,9 @@ impl Corpus {
         }
         let known = traces.into_iter().enumerate().filter_map(|(at, trace)| {
             let tokens = vocabulary.tokens(&trace).ok()?;
+            if !is_held_out(at) {
+                vocabulary.adopt(&trace, &tokens, texts);
+            }
             Some((at, trace, tokens))
         });
         let known: Vec<(usize, Trace, Vec<Token>)> = known.collect();
@@ -77,7 +81,11 @@ impl Corpus {
         let mut memory = context::Memory::default();
         let (mut training, mut held_out, mut observed) = (Vec::new(), Vec::new(), Vec::new());
         for (at, trace, tokens) in known {
-            let Ok(example) = encode(&trace, &tokens, &coder) else {
+            let profiles = vocabulary.profiles(&trace, &tokens, texts);
+            let Some(Ok(example)) = profiles
+                .ok()
+                .map(|profiles| encode(&trace, &tokens, profiles, &coder))
+            else {
                 continue;
             };
             let lesson = lesson(example, &coder, &services, &mut memory);
@@ -96,6 +104,15 @@ impl Corpus {
             held_out,
             observed,
         }
+    }
+
+    /// A model that knows how many tokens there are, and how many attribute profiles each has.
+    pub fn vae(&self, settings: VaeSettings, rng: &mut Rng) -> Vae {
+        let tokens = self.vocabulary.len() as u32;
+        let mut vae = Vae::new(settings, tokens, rng).expect("a model");
+        let slots: Vec<u32> = self.vocabulary.words().iter().map(Word::slots).collect();
+        vae.grow_profiles(&slots, rng);
+        vae
     }
 
     /// A snapshot that draws with this VAE, whatever its score.

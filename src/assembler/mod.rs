@@ -4,6 +4,7 @@ mod build;
 mod config;
 mod filter;
 mod lists;
+mod profile;
 mod quiet;
 mod table;
 mod tap;

@@ -14,7 +14,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::filter::Filter;
-use crate::features::Interner;
+use super::profile::profile;
+use crate::features::{Interner, InternerCounts};
 use crate::otlp::view::{ResourceView, SpanView, Visit};
 use crate::trace::{SpanId, SpanRecord, Symbol, TraceId};
 
@@ -149,6 +150,11 @@ impl Tap {
         }
     }
 
+    /// What its interner remembered and turned away.
+    pub fn texts(&self) -> InternerCounts {
+        self.interner.counts()
+    }
+
     /// What was seen and shed so far; `seen` is the sum of the others.
     pub fn counts(&self) -> TapCounts {
         TapCounts {
@@ -182,7 +188,7 @@ impl Visit for TapBatch {
             parent: span.parent,
             service: self.service,
             operation: self.tap.interner.symbol(span.name),
-            profile: Symbol(0),
+            profile: profile(span, &self.tap.interner),
             kind: span.kind,
             status: span.status,
             start: span.start,
@@ -360,6 +366,8 @@ mod tests {
                 end: 2,
                 status: StatusCode::Ok,
                 links: 0,
+                carries: 0,
+                carries_from: 0,
                 raw: &[],
             });
         }

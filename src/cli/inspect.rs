@@ -29,11 +29,16 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let status = checkpoint.status();
     let words = checkpoint.words();
     let mut services: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for (service, operation, kind) in &words.words {
+    for (at, (service, operation, kind)) in words.words.iter().enumerate() {
+        let profiles = words.profiles.get(at).map_or(0, Vec::len);
         let kind = SpanKind::from_number(u64::from(*kind));
         let kind = format!("{kind:?}").to_lowercase();
         let operations = services.entry(service).or_default();
-        operations.push(format!("{operation} ({kind})"));
+        let carries = match profiles {
+            0 | 1 => String::new(),
+            profiles => format!(", {profiles} attribute profiles"),
+        };
+        operations.push(format!("{operation} ({kind}{carries})"));
     }
     let weights: usize = checkpoint
         .tensors()

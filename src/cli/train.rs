@@ -9,9 +9,13 @@ use anyhow::{Context as _, ensure};
 
 use super::progress::Progress;
 use super::{observed, say};
-use crate::features::Interner;
+use crate::features::{Interner, InternerSettings};
 use crate::learner::{Checkpoint, Learner, LearnerSettings, Serving};
+use crate::model::VaeSettings;
 use crate::model::vae::one_core;
+
+/// Steps, at most, unless given.
+const STEPS: u64 = 6_000;
 
 /// Steps between two scores.
 const SCORE_EVERY: u64 = 100;
@@ -27,15 +31,50 @@ pub(super) struct Arguments {
     /// The same seed, files and steps give the same model
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Optimiser steps, at most: few traces are not learnt by heart
-    #[arg(long, default_value_t = 2_000)]
-    steps: u64,
+    /// Optimiser steps, at most; as many as learn from each trace twenty times, but no more than
+    /// 6000, unless given
+    #[arg(long)]
+    steps: Option<u64>,
     /// Stop after so many minutes at the latest; the model then depends on the machine
     #[arg(long)]
     minutes: Option<f64>,
     /// Distinct traces that a (service, operation, kind) needs before synthetic traces may have it
     #[arg(long, default_value_t = 20, value_name = "TRACES")]
     min_traces: u32,
+    /// A setting of the learner or, after `vae.`, of the model, as `vae.codes=0`; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    set: Vec<(String, serde_json::Value)>,
+    /// Keys of the attributes that synthetic spans may have, in place of the usual ones; "" for none
+    #[arg(long, value_delimiter = ',', value_name = "KEY,...")]
+    attributes: Option<Vec<String>>,
+}
+
+/// A key and its value, which is a number, true or false.
+fn pair(text: &str) -> Result<(String, serde_json::Value), String> {
+    let (key, value) = text.split_once('=').ok_or("it has no `=`")?;
+    let value = serde_json::from_str(value).map_err(|fault| fault.to_string())?;
+    Ok((key.to_owned(), value))
+}
+
+/// The settings of the learner with what was set.
+fn settings(arguments: &Arguments) -> anyhow::Result<LearnerSettings> {
+    let settings = LearnerSettings {
+        min_traces: arguments.min_traces,
+        replay: 20_000,
+        recent: 0.0,
+        ..LearnerSettings::default()
+    };
+    let mut all = serde_json::to_value(settings)?;
+    for (key, value) in &arguments.set {
+        let pointer = format!("/{}", key.replace('.', "/"));
+        let setting = all.pointer_mut(&pointer);
+        *setting.with_context(|| format!("--set: there is no setting {key}"))? = value.clone();
+    }
+    let settings: LearnerSettings = serde_json::from_value(all).context("--set")?;
+    if let Some(fault) = settings.vae.as_ref().and_then(VaeSettings::fault) {
+        anyhow::bail!("--set: {fault}");
+    }
+    Ok(settings)
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -47,12 +86,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     // Found out now, not after an hour of training.
     tempfile::NamedTempFile::new_in(folder)
         .with_context(|| format!("can't write to {}", folder.display()))?;
-    let settings = LearnerSettings {
-        min_traces: arguments.min_traces,
-        replay: 20_000,
-        ..LearnerSettings::default()
-    };
-    let texts = Arc::new(Interner::default());
+    let settings = settings(arguments)?;
+    let texts = interner(arguments.attributes.as_deref());
     let mut learner = Learner::new(settings, texts.clone(), arguments.seed);
     let read = observed::read(&arguments.input, &texts, |trace| {
         learner.take(trace);
@@ -77,9 +112,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         arguments.min_traces
     );
     learner.refit();
+    let steps = learner.steps_left().min(arguments.steps.unwrap_or(STEPS));
+    learner.end_after(steps);
     // One core: more would only wait for each other, and what is summed where would vary.
     let _core = one_core();
-    train(arguments, &mut learner)?;
+    train(arguments, &mut learner, steps)?;
     Checkpoint::of(&learner).save(&arguments.output)?;
     let status = learner.status();
     let serves = match status.serving {
@@ -95,7 +132,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             status.traces_held_out
         ),
     };
-    let early = status.steps < arguments.steps && arguments.minutes.is_none();
+    let early = arguments.steps.is_some_and(|asked| steps < asked) && arguments.minutes.is_none();
     let often = if early {
         " (more would learn these traces by heart)"
     } else {
@@ -109,24 +146,32 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn interner(attributes: Option<&[String]>) -> Arc<Interner> {
+    let mut settings = InternerSettings::default();
+    if let Some(keys) = attributes {
+        settings.attributes = keys.iter().filter(|key| !key.is_empty()).cloned().collect();
+    }
+    Arc::new(Interner::new(settings))
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "a command line reads the clock for its user"
 )]
-fn train(arguments: &Arguments, learner: &mut Learner) -> anyhow::Result<()> {
+fn train(arguments: &Arguments, learner: &mut Learner, steps: u64) -> anyhow::Result<()> {
     let began = Instant::now();
     let limit = arguments.minutes.map(|minutes| minutes * 60.0);
     let limit = limit.map(Duration::try_from_secs_f64).transpose();
     let limit = limit.context("--minutes must be a positive number")?;
-    let mut progress = Progress::new("training", arguments.steps, "steps");
+    let mut progress = Progress::new("training", steps, "steps");
     learner.score()?;
-    for step in 1..=arguments.steps {
+    for step in 1..=steps {
         if !learner.step()? {
             // More would teach it these traces by heart.
             learner.score()?;
             break;
         }
-        let last = step == arguments.steps;
+        let last = step == steps;
         if step % SCORE_EVERY == 0 || last {
             learner.score()?;
         }

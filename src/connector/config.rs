@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::assembler::AssemblerSettings;
 use crate::config::{Faults, Period};
+use crate::features::InternerSettings;
 use crate::learner::LearnerSettings;
 use crate::synthesizer::Mode;
 
@@ -51,10 +52,14 @@ pub struct AssemblerConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PrivacyConfig {
-    /// Distinct traces that a (service, operation, kind) needs before synthetic traces may have it.
+    /// Distinct traces that a (service, operation, kind) needs before synthetic traces may have it,
+    /// and that a set of attributes and events needs before its spans may.
     pub min_traces: u32,
     /// Distinct (service, operation, kind) known at most.
     pub max_labels: usize,
+    /// Keys of the attributes that synthetic spans and events may have; those of the semantic
+    /// conventions that name kinds of things (below) unless written. `[]`: no attributes.
+    pub attributes: Option<Vec<String>>,
 }
 
 /// How the model learns.
@@ -129,6 +134,7 @@ impl Default for PrivacyConfig {
         Self {
             min_traces: settings.min_traces,
             max_labels: settings.max_tokens,
+            attributes: None,
         }
     }
 }
@@ -172,6 +178,11 @@ impl SynthesizerConfig {
         faults.below("privacy", |faults| {
             at_least_one(faults, "min_traces", self.privacy.min_traces as usize);
             within(faults, "max_labels", self.privacy.max_labels, 1, 65_536);
+            for key in self.privacy.attributes.iter().flatten() {
+                if let Some(fault) = key_fault(key) {
+                    faults.push("attributes", fault);
+                }
+            }
         });
         faults.below("learner", |faults| {
             let learner = &self.learner;
@@ -203,6 +214,21 @@ impl SynthesizerConfig {
                 faults.push("interval", "must be longer than 0s; write `5m`, say");
             }
         });
+    }
+
+    /// The interner of its taps, keyed by chance.
+    pub(super) fn interner_settings(&self, key: u64) -> InternerSettings {
+        let settings = InternerSettings {
+            key,
+            ..InternerSettings::default()
+        };
+        match &self.privacy.attributes {
+            None => settings,
+            Some(keys) => InternerSettings {
+                attributes: keys.clone(),
+                ..settings
+            },
+        }
     }
 
     pub(super) fn learner_settings(&self) -> LearnerSettings {
@@ -264,6 +290,24 @@ impl GenerationConfig {
     }
 }
 
+/// What is wrong with a key of an attribute. What exceptions say is never let through: it is free
+/// text, and the same text in many traces names somebody all the same.
+fn key_fault(key: &str) -> Option<String> {
+    const FREE_TEXT: [&str; 2] = ["exception.message", "exception.stacktrace"];
+    if FREE_TEXT.contains(&key) {
+        return Some(format!(
+            "`{key}` holds free text, which is never let through; leave it out"
+        ));
+    }
+    if key.is_empty() || key.len() > LONGEST_KEY {
+        let length = key.len();
+        return Some(format!(
+            "a key must have 1 to {LONGEST_KEY} bytes, got {length}"
+        ));
+    }
+    None
+}
+
 fn at_least_one(faults: &mut Faults, key: &str, got: usize) {
     if got == 0 {
         faults.push(key, "must be at least 1, got 0");
@@ -275,6 +319,9 @@ fn within(faults: &mut Faults, key: &str, got: usize, least: usize, most: usize)
         faults.push(key, format!("must be from {least} to {most}, got {got}"));
     }
 }
+
+/// Bytes of an attribute's key at most.
+const LONGEST_KEY: usize = 128;
 
 fn share(faults: &mut Faults, key: &str, got: f64, least: f64, most: f64) {
     // Written so that NaN is a fault too.
@@ -300,12 +347,14 @@ mod tests {
     fn every_fault_names_its_key_and_says_what_would_do() {
         check("{}", &[]);
         check(
-            "{assembler: {max_open_traces: 0, max_wait: 0s}, privacy: {min_traces: 0}, \
+            "{assembler: {max_open_traces: 0, max_wait: 0s}, privacy: {min_traces: 0, attributes: [http.route, '', exception.message]}, \
               learner: {cpu: 2, enabled: false}, generation: {ratio: -1, spans: 1000000}}",
             &[
                 "assembler.max_wait: must be longer than 0s",
                 "assembler.max_open_traces: must be at least 1, got 0",
                 "privacy.min_traces: must be at least 1, got 0",
+                "privacy.attributes: a key must have 1 to 128 bytes, got 0",
+                "privacy.attributes: `exception.message` holds free text, which is never let through; leave it out",
                 "learner.cpu: must be from 0.01 to 1, got 2",
                 "learner.enabled: without learning there must be a model to draw from: write `checkpoint.path`",
                 "generation.ratio: must be from 0 to 1000, got -1",

@@ -79,6 +79,12 @@ impl ShardGauge {
             counter!(t::CONNECTOR_CONSUMED_ITEMS.name, "connector" => connector())
                 .absolute(counts.seen);
             counter!(t::TAP_SHED_SPANS.name, "connector" => connector()).absolute(counts.shed);
+            let texts = tap.texts();
+            counter!(t::TAP_BARE_SPANS.name, "connector" => connector())
+                .absolute(texts.profiles_full);
+            gauge!(t::TAP_PROFILES.name, "connector" => connector()).set(texts.profiles as f64);
+            gauge!(t::TAP_KEYS_GIVEN_UP.name, "connector" => connector())
+                .set(texts.keys_given_up as f64);
         }
     }
 

@@ -21,7 +21,7 @@ use super::teach::Teacher;
 use crate::assembler::{Assembler, Tap, TapSettings};
 use crate::chance::{self, Rng};
 use crate::config::ComponentId;
-use crate::features::{Interner, InternerSettings};
+use crate::features::Interner;
 use crate::learner::{Checkpoint, CheckpointError, Learner, Published};
 use crate::pipeline::Outlet;
 use crate::synthesizer::{Identity, Pace};
@@ -107,10 +107,8 @@ impl Synthesizer {
         let id = id.to_string();
         let began = Instant::now();
         let chance = Chance::new(config.seed)?;
-        let texts = Arc::new(Interner::new(InternerSettings {
-            key: chance.key("texts"),
-            ..InternerSettings::default()
-        }));
+        let texts = config.interner_settings(chance.key("texts"));
+        let texts = Arc::new(Interner::new(texts));
         let learner = learner(config, &chance, texts.clone())?;
         let published = Arc::new(ArcSwapOption::empty());
         published.store(learner.1.map(Arc::new));

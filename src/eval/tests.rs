@@ -146,6 +146,7 @@ fn drawn_traces_are_valid_only_with_known_tokens_and_siblings_in_order() {
                 parent: (at > 0).then_some(0),
                 token: crate::features::Token(token),
                 status: StatusCode::Unset,
+                profile: 0,
                 start,
                 duration: 1,
             })

@@ -5,14 +5,24 @@ use super::{Sampled, SampledSpan, Skeleton, Token};
 use crate::model::Example;
 use crate::trace::{Link, StatusCode, Trace};
 
-/// What the model sees of a trace. `tokens` are [`super::Vocabulary::tokens`] of the same trace.
-pub fn encode(trace: &Trace, tokens: &[Token], coder: &Coder) -> Result<Example, Unencodable> {
+/// What the model sees of a trace. `tokens` and `profiles` are [`super::Vocabulary::tokens`] and
+/// [`super::Vocabulary::profiles`] of the same trace.
+pub fn encode(
+    trace: &Trace,
+    tokens: &[Token],
+    profiles: Vec<u32>,
+    coder: &Coder,
+) -> Result<Example, Unencodable> {
+    if profiles.len() != tokens.len() {
+        return Err(Unencodable::Tokens);
+    }
     let skeleton = Skeleton::of_trace(trace);
     let (start, end) = timing::codes(coder, trace, &skeleton, tokens)?;
     Ok(Example {
         tokens: tokens.iter().map(|token| token.0).collect(),
         arity: skeleton.arity(),
         status: trace.spans().iter().map(|span| span.status as u8).collect(),
+        profile: profiles,
         start,
         end,
         links: trace
@@ -44,6 +54,7 @@ pub fn decode(example: &Example, coder: &Coder) -> Sampled {
             parent: skeleton.places()[at].parent,
             token: tokens[at],
             status: StatusCode::from_number(status.into()),
+            profile: example.profile.get(at).copied().unwrap_or_default(),
             start,
             duration: end.abs_diff(start),
         }
@@ -128,13 +139,15 @@ mod tests {
 
     /// Encoding and decoding gives the trace back: tree, status, every start and duration.
     fn check((trace, tokens): &(Trace, Vec<Token>), coder: &Coder) {
-        let example = encode(trace, tokens, coder).unwrap();
+        let profiles: Vec<u32> = (0..tokens.len() as u32).map(|at| at % 3).collect();
+        let example = encode(trace, tokens, profiles.clone(), coder).unwrap();
         let sampled = decode(&example, coder);
         assert_eq!(sampled.spans.len(), trace.spans().len());
         for (at, (observed, back)) in trace.spans().iter().zip(&sampled.spans).enumerate() {
             let told = (
                 back.parent,
                 back.token,
+                back.profile,
                 back.status,
                 back.start,
                 back.duration,
@@ -142,6 +155,7 @@ mod tests {
             let expected = (
                 observed.parent,
                 tokens[at],
+                profiles[at],
                 observed.status,
                 observed.start,
                 observed.duration,
@@ -187,6 +201,7 @@ mod tests {
                 tokens: rows.iter().map(|row| row.0).collect(),
                 arity: rows.iter().map(|row| row.1).collect(),
                 status: rows.iter().map(|row| row.2).collect(),
+                profile: rows.iter().map(|row| row.1).collect(),
                 start: rows.iter().map(|row| code(&row.3[0])).collect(),
                 end: rows.iter().map(|row| code(&row.3[1])).collect(),
                 links: vec![(0, 1), (7, 7), (3, 90)],
@@ -232,7 +247,7 @@ mod tests {
         let coder = fit(&traces);
         for trace in &traces {
             check(trace, &coder);
-            let example = encode(&trace.0, &trace.1, &coder).unwrap();
+            let example = encode(&trace.0, &trace.1, vec![0; 3], &coder).unwrap();
             assert_eq!(example.end[1].mode, timing::EndMode::AfterLater as u8);
         }
     }
@@ -244,15 +259,24 @@ mod tests {
         let mut spans = trace.spans().to_vec();
         spans[1].start = 8;
         let shuffled = Trace::new(spans.clone(), Vec::new()).unwrap();
-        assert_eq!(encode(&shuffled, &tokens, &coder), Err(Unencodable::Order));
+        assert_eq!(
+            encode(&shuffled, &tokens, vec![0; 3], &coder),
+            Err(Unencodable::Order)
+        );
         spans[1].start = i64::MIN;
         let far = Trace::new(spans.clone(), Vec::new()).unwrap();
-        assert_eq!(encode(&far, &tokens, &coder), Err(Unencodable::TooFar));
+        assert_eq!(
+            encode(&far, &tokens, vec![0; 3], &coder),
+            Err(Unencodable::TooFar)
+        );
         spans[0].duration = u64::MAX;
         let long = Trace::new(spans, Vec::new()).unwrap();
-        assert_eq!(encode(&long, &tokens, &coder), Err(Unencodable::TooFar));
         assert_eq!(
-            encode(&trace, &tokens[1..], &coder),
+            encode(&long, &tokens, vec![0; 3], &coder),
+            Err(Unencodable::TooFar)
+        );
+        assert_eq!(
+            encode(&trace, &tokens[1..], vec![0; 2], &coder),
             Err(Unencodable::Tokens)
         );
     }

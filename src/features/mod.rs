@@ -8,14 +8,16 @@ mod codec;
 pub mod context;
 mod interner;
 mod lesson;
+mod profile;
 mod sampled;
 mod skeleton;
 pub mod timing;
 mod vocabulary;
 
 pub use codec::{decode, encode};
-pub use interner::{Interner, InternerCounts, InternerSettings};
+pub use interner::{ATTRIBUTES, Interner, InternerCounts, InternerSettings};
 pub use lesson::{end_fits, lesson, start_fits};
+pub use profile::{Event, LONGEST_VALUE, MOST_EVENTS, Moment, Profile, Value};
 pub use sampled::{Sampled, SampledSpan, Token};
 pub use skeleton::{Place, Skeleton};
 pub use vocabulary::{BelowFloor, Vocabulary, Word, Words};

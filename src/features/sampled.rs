@@ -15,6 +15,8 @@ pub struct SampledSpan {
     pub token: Token,
     /// Status code.
     pub status: StatusCode,
+    /// Which of its token's attribute profiles it has: a position in [`super::Word::profiles`].
+    pub profile: u32,
     /// Nanoseconds after the root's start.
     pub start: i64,
     /// Nanoseconds from start to end.

@@ -21,8 +21,6 @@ const WAITING: usize = 2_048;
 const FIRST_FIT: u64 = 20;
 /// Traces learnt before the VAE takes its first step.
 const FIRST_STEP: usize = 64;
-/// How often a trace is learnt from, on average: with more, the VAE learns few traces by heart.
-const PASSES: u64 = 20;
 /// Held-out traces that a score needs, and those that it takes at most.
 const SCORED: std::ops::RangeInclusive<usize> = 20..=160;
 /// Scores in a row at which the grammar must be better before a VAE that serves gives way to it.
@@ -64,8 +62,8 @@ pub(super) struct Fit {
     pub(super) learnt: u64,
     /// Traces learnt at the last fit; 0 before the first.
     pub(super) at: u64,
-    /// Tokens at the last fit.
-    pub(super) tokens: usize,
+    /// Labels and profiles known at the last fit.
+    pub(super) size: usize,
     /// Lessons that may still be drawn before further traces come.
     pub(super) lessons: u64,
 }
@@ -93,7 +91,7 @@ impl Learner {
         Self {
             vocabulary: Vocabulary::new(settings.min_traces, settings.max_tokens),
             waiting: VecDeque::new(),
-            replay: Replay::new(settings.replay),
+            replay: Replay::new(settings.replay, settings.recent),
             held_out: HeldOut::new(settings.held_out),
             coder: Arc::default(),
             fit: Fit::default(),
@@ -162,10 +160,10 @@ impl Learner {
     /// last fit, or at least 4 replays more, and soon after the vocabulary has grown.
     pub fn refit(&mut self) -> bool {
         let Fit {
-            learnt, at, tokens, ..
+            learnt, at, size, ..
         } = self.fit;
         let since = learnt - at;
-        let grown = self.vocabulary.len() > tokens;
+        let grown = self.vocabulary.size() > size;
         let due = match at {
             0 => learnt >= FIRST_FIT,
             _ if grown => since >= 32.max(at / 8).min(1_000),
@@ -178,7 +176,9 @@ impl Learner {
         let coder = Coder::fit(kept.map(|(kept, _)| (&kept.trace, &*kept.tokens)));
         self.coder = Arc::new(coder);
         for kept in self.replay.iter_mut() {
-            let example = encode(&kept.trace, &kept.tokens, &self.coder);
+            let Kept { trace, tokens, .. } = &*kept;
+            let profiles = self.vocabulary.adopt(trace, tokens, &self.texts);
+            let example = encode(trace, tokens, profiles, &self.coder);
             kept.example = example.ok().map(Arc::new);
         }
         // Counts are of codes, so they are counted again under the new ones.
@@ -192,8 +192,22 @@ impl Learner {
         self.grammar_published = 0;
         self.served = None;
         self.fit.at = learnt;
-        self.fit.tokens = self.vocabulary.len();
+        self.fit.size = self.vocabulary.size();
+        self.relabel();
         true
+    }
+
+    /// Steps that the traces so far are good for.
+    pub fn steps_left(&self) -> u64 {
+        self.fit.lessons / self.settings.batch.max(1) as u64
+    }
+
+    /// Says that no more than so many steps will be taken, so that their rates fall to nothing
+    /// towards the end. To be called before the first step.
+    pub fn end_after(&mut self, steps: u64) {
+        if let Some(settings) = &mut self.settings.vae {
+            settings.horizon = u32::try_from(steps).unwrap_or(u32::MAX);
+        }
     }
 
     /// Takes one optimiser step, if there is enough to learn from that was not learnt from often
@@ -243,9 +257,9 @@ impl Learner {
         if self.fit.at == 0 {
             return Ok(None);
         }
-        let examples = self
-            .held_out
-            .examples(&self.vocabulary, &self.coder, *SCORED.end());
+        let examples =
+            self.held_out
+                .examples(&self.vocabulary, &self.texts, &self.coder, *SCORED.end());
         let serves = self.status.serving == Serving::Vae;
         let Some((vae, grammar)) = self.nats(&examples)? else {
             // Too few to tell, as after a restart: what serves goes on serving.
@@ -305,7 +319,7 @@ impl Learner {
         self.fit.learnt += 1;
         let example = match self.fit.at {
             0 => None,
-            _ => match encode(&trace, &tokens, &self.coder) {
+            _ => match encode(&trace, &tokens, self.adopt(&trace, &tokens), &self.coder) {
                 Ok(example) => Some(Arc::new(example)),
                 Err(_) => {
                     self.status.traces_unlearnable += 1;
@@ -323,10 +337,21 @@ impl Learner {
         };
         self.replay.add(kept, &mut self.chance.replay);
         // What is no longer kept can't be learnt from, however long training lagged behind.
-        let most = PASSES * self.replay.len() as u64;
-        self.fit.lessons = (self.fit.lessons + PASSES).min(most);
+        let passes = u64::from(self.settings.passes);
+        let most = passes * self.replay.len() as u64;
+        self.fit.lessons = (self.fit.lessons + passes).min(most);
         self.status.traces_kept = self.replay.len() as u64;
         self.status.shapes_kept = self.replay.shapes() as u64;
+    }
+
+    /// The profiles of a trace that is learnt.
+    fn adopt(&mut self, trace: &Trace, tokens: &[Token]) -> Vec<u32> {
+        let known = self.vocabulary.size();
+        let profiles = self.vocabulary.adopt(trace, tokens, &self.texts);
+        if self.vocabulary.size() > known {
+            self.relabel();
+        }
+        profiles
     }
 
     fn wait(&mut self, trace: Trace) {
@@ -347,14 +372,18 @@ impl Learner {
     fn grow(&mut self) -> Result<(), Broken> {
         let tokens = self.vocabulary.len() as u32;
         match (&mut self.vae, &self.settings.vae) {
-            (Some(vae), _) => vae.grow(tokens, &mut self.chance.vae).map_err(broken),
+            (Some(vae), _) => vae.grow(tokens, &mut self.chance.vae).map_err(broken)?,
             (none, Some(settings)) => {
                 let vae = Vae::new(settings.clone(), tokens, &mut self.chance.vae);
                 *none = Some(vae.map_err(broken)?);
-                Ok(())
             }
-            (None, None) => Ok(()),
+            (None, None) => {}
         }
+        if let Some(vae) = &mut self.vae {
+            let slots: Vec<u32> = self.words.iter().map(Word::slots).collect();
+            vae.grow_profiles(&slots, &mut self.chance.vae);
+        }
+        Ok(())
     }
 
     fn lessons(&mut self, examples: &[Arc<Example>]) -> Vec<Lesson> {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::features::timing::Coder;
-use crate::features::{Vocabulary, encode};
+use crate::features::{Interner, Vocabulary, encode};
 use crate::model::Example;
 use crate::trace::Trace;
 
@@ -30,11 +30,12 @@ impl HeldOut {
         self.traces.push_back(trace);
     }
 
-    /// Those that the vocabulary can name and the coder encode, `most` of them, spread evenly over
+    /// Those that the vocabulary can name, profiles too, and the coder encode, `most` of them, spread evenly over
     /// all; the others say nothing of a model that can't know their labels.
     pub(super) fn examples(
         &self,
         vocabulary: &Vocabulary,
+        texts: &Interner,
         coder: &Coder,
         most: usize,
     ) -> Vec<Arc<Example>> {
@@ -44,7 +45,8 @@ impl HeldOut {
         traces
             .filter_map(|trace| {
                 let tokens = vocabulary.tokens(trace).ok()?;
-                Some(Arc::new(encode(trace, &tokens, coder).ok()?))
+                let profiles = vocabulary.profiles(trace, &tokens, texts).ok()?;
+                Some(Arc::new(encode(trace, &tokens, profiles, coder).ok()?))
             })
             .collect()
     }

@@ -25,6 +25,8 @@ pub struct Example {
     pub arity: Vec<u32>,
     /// Status code: 0 unset, 1 ok, 2 error.
     pub status: Vec<u8>,
+    /// Which of its token's attribute profiles each span has.
+    pub profile: Vec<u32>,
     /// Start of each span; the root's is all zero.
     pub start: Vec<TimeCode>,
     /// End of each span.

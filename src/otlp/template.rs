@@ -3,6 +3,7 @@
 //! The bytes are those that prost would write: fields in the order of their numbers, what is
 //! zero left out (but for times, which are always there).
 
+use super::view::ValueView;
 use super::wire::{put_varint, varint_len};
 use crate::trace::{SpanId, SpanKind, StatusCode, TraceId};
 
@@ -22,6 +23,8 @@ const KEY: u8 = 0x0a;
 const VALUE: u8 = 0x12;
 const STRING_VALUE: u8 = 0x0a;
 const BOOL_VALUE: u8 = 0x10;
+const INT_VALUE: u8 = 0x18;
+const DOUBLE_VALUE: u8 = 0x21;
 
 /// Fields of `Span` as they stand on the wire, with the lengths of those that have a fixed one.
 const TRACE_ID: [u8; 2] = [0x0a, 16];
@@ -31,6 +34,12 @@ const NAME: u8 = 0x2a;
 const KIND: u8 = 0x30;
 const START: u8 = 0x39;
 const END: u8 = 0x41;
+const ATTRIBUTES: u8 = 0x4a;
+const EVENTS: u8 = 0x5a;
+/// `Event.time_unix_nano`, `.name`, `.attributes`.
+const EVENT_TIME: u8 = 0x09;
+const EVENT_NAME: u8 = 0x12;
+const EVENT_ATTRIBUTES: u8 = 0x1a;
 /// `Span.links` with its length, then `Link.trace_id` and `Link.span_id`.
 const LINK: [u8; 2] = [0x6a, 28];
 /// `Span.status` with its length, and `Status.code`.
@@ -44,9 +53,22 @@ const TIMES: usize = 9 + 9;
 const STATUS_LEN: usize = 4;
 const LINK_LEN: usize = 30;
 
-/// What differs between spans of one name and kind.
+/// What all spans of one template have in common.
 #[derive(Debug, Clone, Copy)]
-pub struct Patch {
+pub struct Likeness<'a> {
+    /// Span name.
+    pub name: &'a str,
+    /// Kind.
+    pub kind: SpanKind,
+    /// Attributes, in the order in which they are written. Values that are lists are left out.
+    pub attributes: &'a [(&'a str, ValueView<'a>)],
+    /// Events, in the order in which they are written: names and attributes.
+    pub events: &'a [(&'a str, &'a [(&'a str, ValueView<'a>)])],
+}
+
+/// What differs between spans of one template.
+#[derive(Debug, Clone, Copy)]
+pub struct Patch<'a> {
     /// Trace id.
     pub trace_id: TraceId,
     /// Span id.
@@ -59,6 +81,8 @@ pub struct Patch {
     pub end: u64,
     /// Status code; no message goes with it.
     pub status: StatusCode,
+    /// Times of the events, ns since the epoch: as many as the template has events.
+    pub events: &'a [u64],
 }
 
 /// Where a prepared span lies among the prepared bytes.
@@ -68,26 +92,33 @@ struct Place {
     len: u32,
     /// Bytes of the key and the length before the message.
     prefix: u32,
+    /// Where the times stand in the message.
+    times: u32,
+    /// Which of the places of events are its own.
+    events: (u32, u32),
 }
 
-/// A prepared span for each name and kind that was [added](Self::add), numbered from 0.
+/// A prepared span for each likeness that was [added](Self::add), numbered from 0.
 ///
 /// Each stands there four times, for what its length depends on: root or child, status or none.
 #[derive(Debug, Clone, Default)]
 pub struct SpanTemplates {
     bytes: Vec<u8>,
     places: Vec<[Place; 4]>,
+    /// Where times of events stand in their messages.
+    events: Vec<u32>,
 }
 
 impl SpanTemplates {
-    /// Prepares spans of a name and a kind.
-    pub fn add(&mut self, name: &str, kind: SpanKind) {
+    /// Prepares spans of one likeness.
+    pub fn add(&mut self, likeness: &Likeness<'_>) {
         let variants = [(false, false), (false, true), (true, false), (true, true)];
-        let places = variants.map(|(child, status)| self.prepare(name, kind, child, status));
+        let places = variants.map(|(child, status)| self.prepare(likeness, child, status));
         self.places.push(places);
     }
 
-    fn prepare(&mut self, name: &str, kind: SpanKind, child: bool, status: bool) -> Place {
+    fn prepare(&mut self, likeness: &Likeness<'_>, child: bool, status: bool) -> Place {
+        let Likeness { name, kind, .. } = *likeness;
         let mut message = Vec::new();
         message.extend_from_slice(&TRACE_ID);
         message.extend_from_slice(&[0; 16]);
@@ -104,9 +135,27 @@ impl SpanTemplates {
         if kind != SpanKind::Unspecified {
             message.extend_from_slice(&[KIND, kind as u8]);
         }
+        let times = small(message.len());
         for key in [START, END] {
             message.push(key);
             message.extend_from_slice(&[0; 8]);
+        }
+        for (key, value) in likeness.attributes {
+            put_pair(&mut message, ATTRIBUTES, key, value);
+        }
+        let first = small(self.events.len());
+        for (name, attributes) in likeness.events {
+            let mut event = vec![EVENT_TIME];
+            event.extend_from_slice(&[0; 8]);
+            put_len(&mut event, EVENT_NAME, name.len());
+            event.extend_from_slice(name.as_bytes());
+            for (key, value) in *attributes {
+                put_pair(&mut event, EVENT_ATTRIBUTES, key, value);
+            }
+            let field = field(EVENTS, &event);
+            let time = message.len() + field.len() - event.len() + 1;
+            self.events.push(small(time));
+            message.extend_from_slice(&field);
         }
         if status {
             message.extend_from_slice(&STATUS);
@@ -120,10 +169,12 @@ impl SpanTemplates {
             at: small(at),
             len: small(self.bytes.len() - at),
             prefix: small(prefix),
+            times,
+            events: (first, small(self.events.len())),
         }
     }
 
-    /// Number of names and kinds.
+    /// Number of likenesses.
     pub fn len(&self) -> usize {
         self.places.len()
     }
@@ -135,7 +186,7 @@ impl SpanTemplates {
 
     /// Appends a span as a field of its `ScopeSpans`. One that was not added is passed over.
     #[inline]
-    pub fn write(&self, out: &mut Vec<u8>, template: usize, patch: &Patch) {
+    pub fn write(&self, out: &mut Vec<u8>, template: usize, patch: &Patch<'_>) {
         let status = patch.status != StatusCode::Unset;
         let Some(place) = self.place(template, patch.parent.is_some(), status) else {
             return;
@@ -143,7 +194,7 @@ impl SpanTemplates {
         let begin = out.len();
         out.extend_from_slice(self.prepared(place));
         if let Some(span) = out.get_mut(begin + place.prefix as usize..) {
-            fill(span, patch);
+            self.fill(span, place, patch);
         }
     }
 
@@ -152,7 +203,7 @@ impl SpanTemplates {
         &self,
         out: &mut Vec<u8>,
         template: usize,
-        patch: &Patch,
+        patch: &Patch<'_>,
         links: impl ExactSizeIterator<Item = SpanId>,
     ) {
         let Some(place) = self.place(template, patch.parent.is_some(), false) else {
@@ -171,7 +222,7 @@ impl SpanTemplates {
             ..*patch
         };
         if let Some(span) = out.get_mut(begin..) {
-            fill(span, &unset);
+            self.fill(span, place, &unset);
         }
         for link in links {
             out.extend_from_slice(&LINK);
@@ -199,11 +250,29 @@ impl SpanTemplates {
             .get(at..at + place.len as usize)
             .unwrap_or_default()
     }
+
+    /// Puts ids, times and status where the prepared message has room for them.
+    #[inline]
+    fn fill(&self, span: &mut [u8], place: Place, patch: &Patch<'_>) {
+        let own = place.events.0 as usize..place.events.1 as usize;
+        let events = self.events.get(own).unwrap_or_default();
+        for (&at, time) in events.iter().zip(patch.events) {
+            if let Some(room) = span.get_mut(at as usize..at as usize + 8) {
+                room.copy_from_slice(&time.to_le_bytes());
+            }
+        }
+        let times = place.times as usize;
+        if let Some(room) = span.get_mut(times..times + TIMES) {
+            room[1..9].copy_from_slice(&patch.start.to_le_bytes());
+            room[10..18].copy_from_slice(&patch.end.to_le_bytes());
+        }
+        fill(span, patch);
+    }
 }
 
-/// Puts ids, times and status where the prepared message has room for them.
+/// Puts ids and status where the prepared message has room for them.
 #[inline]
-fn fill(span: &mut [u8], patch: &Patch) {
+fn fill(span: &mut [u8], patch: &Patch<'_>) {
     if let Some(parent) = patch.parent
         && let Some(ids) = span.first_chunk_mut::<CHILD_IDS>()
     {
@@ -213,19 +282,10 @@ fn fill(span: &mut [u8], patch: &Patch) {
         ids[2..18].copy_from_slice(&patch.trace_id.to_bytes());
         ids[20..28].copy_from_slice(&patch.span_id.to_bytes());
     }
-    let status_len = match patch.status {
-        StatusCode::Unset => 0,
-        code => {
-            if let Some(last) = span.last_mut() {
-                *last = code as u8;
-            }
-            STATUS_LEN
-        }
-    };
-    let (rest, _) = span.split_at_mut(span.len().saturating_sub(status_len));
-    if let Some(times) = rest.last_chunk_mut::<TIMES>() {
-        times[1..9].copy_from_slice(&patch.start.to_le_bytes());
-        times[10..18].copy_from_slice(&patch.end.to_le_bytes());
+    if patch.status != StatusCode::Unset
+        && let Some(last) = span.last_mut()
+    {
+        *last = patch.status as u8;
     }
 }
 
@@ -245,8 +305,8 @@ impl ResourceTemplate {
         put_len(&mut name, STRING_VALUE, service.len());
         name.extend_from_slice(service.as_bytes());
         let mut attributes = Vec::new();
-        put_attribute(&mut attributes, "service.name", &name);
-        put_attribute(&mut attributes, mark, &[BOOL_VALUE, 1]);
+        put_attribute(&mut attributes, RESOURCE_ATTRIBUTES, "service.name", &name);
+        put_attribute(&mut attributes, RESOURCE_ATTRIBUTES, mark, &[BOOL_VALUE, 1]);
         let mut scope_message = Vec::new();
         put_len(&mut scope_message, SCOPE_NAME, scope.len());
         scope_message.extend_from_slice(scope.as_bytes());
@@ -275,12 +335,35 @@ impl ResourceTemplate {
     }
 }
 
-fn put_attribute(out: &mut Vec<u8>, key: &str, value: &[u8]) {
+/// An attribute with a value of any type but lists.
+fn put_pair(out: &mut Vec<u8>, under: u8, key: &str, value: &ValueView<'_>) {
+    let mut any = Vec::new();
+    match value {
+        ValueView::Str(text) => {
+            put_len(&mut any, STRING_VALUE, text.len());
+            any.extend_from_slice(text.as_bytes());
+        }
+        ValueView::Bool(truth) => any.extend_from_slice(&[BOOL_VALUE, u8::from(*truth)]),
+        ValueView::Int(number) => {
+            any.push(INT_VALUE);
+            put_varint(&mut any, number.cast_unsigned());
+        }
+        ValueView::Double(number) => {
+            any.push(DOUBLE_VALUE);
+            any.extend_from_slice(&number.to_le_bytes());
+        }
+        ValueView::Other => return,
+    }
+    put_attribute(out, under, key, &any);
+}
+
+/// An attribute with an `AnyValue`, as a field of what carries it.
+fn put_attribute(out: &mut Vec<u8>, under: u8, key: &str, value: &[u8]) {
     let mut pair = Vec::new();
     put_len(&mut pair, KEY, key.len());
     pair.extend_from_slice(key.as_bytes());
     pair.extend_from_slice(&field(VALUE, value));
-    out.extend_from_slice(&field(RESOURCE_ATTRIBUTES, &pair));
+    out.extend_from_slice(&field(under, &pair));
 }
 
 fn field(key: u8, message: &[u8]) -> Vec<u8> {
@@ -300,7 +383,7 @@ fn put_len(out: &mut Vec<u8>, key: u8, length: usize) {
     put_varint(out, length as u64);
 }
 
-/// Prepared bytes are a vocabulary's: names of at most a few hundred bytes each.
+/// Prepared bytes are a vocabulary's: a few kilobytes each at most.
 fn small(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }

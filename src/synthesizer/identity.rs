@@ -50,6 +50,14 @@ impl Identity {
             }
         }
     }
+
+    /// A number from [0, 1), for what is placed by chance in the trace that was begun last. No
+    /// span id tells it.
+    #[inline]
+    pub fn share(&mut self) -> f64 {
+        self.state = self.state.wrapping_add(STEP);
+        (mixed(self.state) >> 11) as f64 / (1_u64 << 53) as f64
+    }
 }
 
 /// SplitMix64's finaliser: one-to-one, because each of its steps can be undone.

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Identity;
-use crate::features::{Sampled, Word};
+use crate::features::{Moment, Profile, Sampled, Value, Word};
 use crate::otlp::Payload;
-use crate::otlp::template::{Patch, ResourceTemplate, SpanTemplates};
+use crate::otlp::template::{Likeness, Patch, ResourceTemplate, SpanTemplates};
+use crate::otlp::view::ValueView;
 use crate::trace::{Link, SpanId};
 
 /// The attribute of each resource that says that its spans are no observed ones.
@@ -21,8 +22,9 @@ const SCOPE: &str = "doppelspan";
 #[derive(Debug)]
 pub struct Writer {
     templates: SpanTemplates,
-    /// For each word, the position of its service.
-    services: Vec<u32>,
+    /// For each template, where its events stand in the span.
+    moments: Vec<Box<[Moment]>>,
+    words: Vec<Prepared>,
     groups: Vec<Group>,
     /// Groups that have spans, in the order in which they got their first.
     open: Vec<u32>,
@@ -31,6 +33,19 @@ pub struct Writer {
     ids: Vec<SpanId>,
     /// Its links, by the span that carries them.
     links: Vec<Link>,
+    /// Times of the events of the span that is being added.
+    times: Vec<u64>,
+}
+
+/// What a word stands for, prepared.
+#[derive(Debug, Clone, Copy)]
+struct Prepared {
+    /// The position of its service.
+    service: u32,
+    /// The template of its first profile; those of the others follow.
+    first: u32,
+    /// Profiles.
+    slots: u32,
 }
 
 /// The spans of one service.
@@ -41,15 +56,26 @@ struct Group {
 }
 
 impl Writer {
-    /// Prepares a span for each word, and a resource for each service. The words are those
+    /// Prepares a span for each profile of each word, and a resource for each service. The words are those
     /// that the tokens of the traces to come stand for.
     pub fn new(words: &[Word]) -> Self {
         let mut templates = SpanTemplates::default();
         let mut groups = Vec::new();
         let mut numbers: HashMap<Arc<str>, u32> = HashMap::new();
-        let mut services = Vec::with_capacity(words.len());
+        let mut prepared = Vec::with_capacity(words.len());
+        let mut moments = Vec::new();
+        let bare = [Arc::<Profile>::default()];
         for word in words {
-            templates.add(&word.operation, word.kind);
+            let first = templates.len() as u32;
+            let profiles = match word.profiles.as_slice() {
+                [] => bare.as_slice(),
+                profiles => profiles,
+            };
+            for profile in profiles {
+                add(&mut templates, word, profile);
+                let events = profile.events().iter();
+                moments.push(events.map(|event| event.at).collect());
+            }
             let service = *numbers.entry(word.service.clone()).or_insert_with(|| {
                 groups.push(Group {
                     template: ResourceTemplate::new(&word.service, MARK, SCOPE),
@@ -57,24 +83,33 @@ impl Writer {
                 });
                 groups.len() as u32 - 1
             });
-            services.push(service);
+            prepared.push(Prepared {
+                service,
+                first,
+                slots: word.slots(),
+            });
         }
         Self {
             templates,
-            services,
+            moments,
+            words: prepared,
             groups,
             open: Vec::new(),
             spans: 0,
             ids: Vec::new(),
             links: Vec::new(),
+            times: Vec::new(),
         }
     }
 
     /// Adds a trace whose root starts at `start_unix_nano` (ns since the epoch), with new ids.
     /// Spans that would start before the epoch start at it.
     ///
-    /// Whether it was added: one that names a token beyond the words, a parent that does not
-    /// come before its child, or a link to no span, is not, and nothing of it is written.
+    /// Events stand where their profile says, by chance within that part of their span.
+    ///
+    /// Whether it was added: one that names a token beyond the words, a profile that its token does
+    /// not have, a parent that does not come before its child, or a link to no span, is not, and
+    /// nothing of it is written.
     pub fn add(
         &mut self,
         sampled: &Sampled,
@@ -95,26 +130,34 @@ impl Writer {
         for (at, (span, &span_id)) in sampled.spans.iter().zip(&self.ids).enumerate() {
             let start = start_unix_nano.saturating_add_signed(span.start);
             let parent = span.parent.map(|parent| self.ids[parent as usize]);
+            let end = start.saturating_add(span.duration);
+            let Prepared { service, first, .. } = self.words[span.token.0 as usize];
+            let template = (first + span.profile) as usize;
+            self.times.clear();
+            for moment in &self.moments[template] {
+                let gone = moment.share(identity.share()) * (end - start) as f64;
+                self.times.push(start.saturating_add(gone as u64).min(end));
+            }
+            self.times.sort_unstable();
             let patch = Patch {
                 trace_id,
                 span_id,
                 parent,
                 start,
-                end: start.saturating_add(span.duration),
+                end,
                 status: span.status,
+                events: &self.times,
             };
-            let word = span.token.0 as usize;
-            let service = self.services[word];
             let out = &mut self.groups[service as usize].spans;
             if out.is_empty() {
                 self.open.push(service);
             }
             let own = links.partition_point(|link| link.from as usize == at);
             if own == 0 {
-                self.templates.write(out, word, &patch);
+                self.templates.write(out, template, &patch);
             } else {
                 let targets = links[..own].iter().map(|link| self.ids[link.to as usize]);
-                self.templates.write_linked(out, word, &patch, targets);
+                self.templates.write_linked(out, template, &patch, targets);
                 links = &links[own..];
             }
         }
@@ -123,12 +166,12 @@ impl Writer {
     }
 
     fn can_write(&self, sampled: &Sampled) -> bool {
-        let words = self.services.len();
         let length = sampled.spans.len();
         let mut spans = sampled.spans.iter().enumerate();
         let mut links = sampled.links.iter();
         spans.all(|(at, span)| {
-            (span.token.0 as usize) < words
+            let word = self.words.get(span.token.0 as usize);
+            word.is_some_and(|word| span.profile < word.slots)
                 && span.parent.is_none_or(|parent| (parent as usize) < at)
         }) && links.all(|link| (link.from as usize) < length && (link.to as usize) < length)
     }
@@ -158,6 +201,39 @@ impl Writer {
         }
         Payload::new(bytes.into(), std::mem::take(&mut self.spans))
     }
+}
+
+/// Prepares spans of a word with one of its profiles.
+fn add(templates: &mut SpanTemplates, word: &Word, profile: &Profile) {
+    let attributes = views(profile.attributes());
+    let pairs: Vec<_> = profile
+        .events()
+        .iter()
+        .map(|event| views(&event.attributes))
+        .collect();
+    let events = profile.events().iter().zip(&pairs);
+    let events: Vec<_> = events
+        .map(|(event, pairs)| (&*event.name, pairs.as_slice()))
+        .collect();
+    templates.add(&Likeness {
+        name: &word.operation,
+        kind: word.kind,
+        attributes: &attributes,
+        events: &events,
+    });
+}
+
+fn views(pairs: &[(Arc<str>, Value)]) -> Vec<(&str, ValueView<'_>)> {
+    let view = |value| match value {
+        &Value::Int(number) => ValueView::Int(number),
+        &Value::Bool(truth) => ValueView::Bool(truth),
+        &Value::Double(bits) => ValueView::Double(f64::from_bits(bits)),
+        Value::Text(text) => ValueView::Str(text),
+    };
+    pairs
+        .iter()
+        .map(|(key, value)| (&**key, view(value)))
+        .collect()
 }
 
 #[cfg(test)]

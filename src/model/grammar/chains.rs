@@ -13,7 +13,8 @@ const COARSE: u8 = 7;
 
 /// One number for an event, a level of its back-off and the fields of a context (splitmix64).
 fn key(event: u64, level: u64, fields: &[u64]) -> u64 {
-    let mut hash = event * 16 + level;
+    // Spread first: a small field would else turn one event's number into another's.
+    let mut hash = (event * 16 + level).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     for field in fields {
         hash = (hash ^ *field).wrapping_add(0x9e37_79b9_7f4a_7c15);
         hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -52,6 +53,8 @@ pub(super) struct Around {
     among: u64,
     parent_status: u64,
     previous_status: u64,
+    parent_profile: u64,
+    previous_profile: u64,
     /// What is known early of the whole trace: its root, how many children it has, its first span.
     code: u64,
     /// The spans told last, many and few.
@@ -65,6 +68,7 @@ impl Around {
         let token = |at: Option<u32>| at.map_or(NONE, |at| example.tokens[at as usize].into());
         let status = |at: Option<u32>| at.map_or(NONE, |at| example.status[at as usize].into());
         let among = parent.map_or(0, |parent| example.arity[parent as usize].into());
+        let profile = |at: Option<u32>| at.map_or(NONE, |at| example.profile[at as usize].into());
         // Only what was told before: the example may be whole.
         let known = tree.len();
         let first = |at: usize| {
@@ -87,6 +91,8 @@ impl Around {
             among,
             parent_status: status(parent),
             previous_status: status(previous),
+            parent_profile: profile(parent),
+            previous_profile: profile(previous),
             code: key(9, 0, &[first(0), root_children, first(1)]),
             recent: RECENT.map(|spans| recent(example, known, spans)),
         }
@@ -124,6 +130,17 @@ impl Around {
             key(2, 1, &[token, a.parent_status]),
             key(2, 2, &[token]),
             key(2, 3, &[]),
+        ]
+    }
+
+    pub(super) fn profile(&self, token: u32, status: u8) -> [u64; 4] {
+        let (a, token, status) = (self, u64::from(token), u64::from(status));
+        let (above, beside) = (a.parent_profile, a.previous_profile);
+        [
+            key(11, 0, &[token, status, a.parent, above, a.previous, beside]),
+            key(11, 1, &[token, status, a.parent, above]),
+            key(11, 2, &[token, status]),
+            key(11, 3, &[token]),
         ]
     }
 
@@ -325,5 +342,23 @@ impl Times {
             key(8, 3, &[mode, t.token]),
             key(8, 4, &[mode]),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_event_has_the_context_of_another() {
+        let mut seen = HashMap::new();
+        for event in 1..12 {
+            for level in 0..8 {
+                for field in (0..2_000).chain([NONE]) {
+                    let before = seen.insert(key(event, level, &[field]), (event, level, field));
+                    assert_eq!(before, None, "{event} {level} {field}");
+                }
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The table grammar: counts of what follows what. The baseline that the VAE has to beat, and the
 //! sampler that serves until it does.
 //!
-//! It tells a trace by the same events as the VAE (per span token, status, arity, link, then the
+//! It tells a trace by the same events as the VAE (per span token, status, profile, arity, link, then the
 //! modes and bins of its start and end; positions inside bins are uniform in both), so that nats
 //! per held-out trace compare.
 
@@ -39,7 +39,7 @@ pub struct GrammarSizes {
 /// Negative log-likelihood of one trace.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Nats {
-    /// Of tokens, statuses, arities and links.
+    /// Of tokens, statuses, profiles, arities and links.
     pub structure: f64,
     /// Of modes and bins of starts and ends.
     pub timing: f64,
@@ -59,6 +59,8 @@ pub struct Grammar {
     sizes: GrammarSizes,
     counts: Counts,
     tokens: u32,
+    /// Attribute profiles that each token was seen with.
+    slots: Vec<u32>,
     traces: u64,
 }
 
@@ -67,6 +69,7 @@ pub struct Grammar {
 struct Saved {
     sizes: GrammarSizes,
     tokens: u32,
+    slots: Vec<u32>,
     traces: u64,
     counts: Vec<(u64, Vec<(u32, f32)>)>,
 }
@@ -75,6 +78,8 @@ struct Saved {
 enum Event<'a> {
     Token(&'a [u64]),
     Status(&'a [u64]),
+    /// Among so many profiles.
+    Profile(&'a [u64], u32),
     Arity(&'a [u64]),
     Link(&'a [u64]),
     StartMode(&'a [u64]),
@@ -90,6 +95,7 @@ impl Grammar {
             sizes,
             counts: Counts::new(sizes.max_contexts),
             tokens: 0,
+            slots: Vec::new(),
             traces: 0,
         }
     }
@@ -108,9 +114,14 @@ impl Grammar {
     pub fn learn(&mut self, example: &Example, times: f32) {
         let highest = example.tokens.iter().max().map_or(0, |token| token + 1);
         self.tokens = self.tokens.max(highest);
+        self.slots.resize(self.tokens as usize, 1);
+        for (&token, &slot) in example.tokens.iter().zip(&example.profile) {
+            let slots = &mut self.slots[token as usize];
+            *slots = (*slots).max(slot + 1);
+        }
         self.traces += 1;
         let mut counts = std::mem::replace(&mut self.counts, Counts::new(0));
-        walk(example, |event, outcome| {
+        walk(example, &[], |event, outcome| {
             counts.add(event.chain(), outcome, times)
         });
         self.counts = counts;
@@ -124,13 +135,15 @@ impl Grammar {
     /// -log p(example), in nats.
     pub fn nats(&self, example: &Example) -> Nats {
         let mut nats = Nats::default();
-        walk(example, |event, outcome| {
+        walk(example, &self.slots, |event, outcome| {
             let base = self.base(&event, outcome);
             let cost = -self.counts.probability(event.chain(), base, outcome).ln();
             match event {
-                Event::Token(_) | Event::Status(_) | Event::Arity(_) | Event::Link(_) => {
-                    nats.structure += cost;
-                }
+                Event::Token(_)
+                | Event::Status(_)
+                | Event::Profile(..)
+                | Event::Arity(_)
+                | Event::Link(_) => nats.structure += cost,
                 _ => nats.timing += cost,
             }
         });
@@ -169,7 +182,7 @@ impl Grammar {
         example
     }
 
-    /// Draws tokens, statuses, arities and links of a tree with so many spans.
+    /// Draws tokens, statuses, profiles, arities and links of a tree with so many spans.
     fn structure(&self, rng: &mut impl rand::Rng, least: usize, most: usize) -> Example {
         let mut example = Example::default();
         let mut tree = Tree::default();
@@ -184,6 +197,8 @@ impl Grammar {
             };
             let token = draw(Event::Token(&around.token()), &any);
             let status = draw(Event::Status(&around.status(token)), &any) as u8;
+            let slots = slots(&self.slots, token);
+            let profile = draw(Event::Profile(&around.profile(token, status), slots), &any);
             // Spans there will be at least, with this one and without its children.
             let certain = tree.len() as u64 + tree.promised().max(1);
             let last = tree.promised() <= 1;
@@ -208,6 +223,7 @@ impl Grammar {
             example.links.extend(target.map(|target| (at, target)));
             example.tokens.push(token);
             example.status.push(status);
+            example.profile.push(profile);
             example.arity.push(arity);
             tree.add(arity);
         }
@@ -245,6 +261,7 @@ impl Grammar {
         match event {
             Event::Token(_) => Base::Even(self.tokens.max(outcome + 1)),
             Event::Status(_) => Base::Even(3),
+            Event::Profile(_, slots) => Base::Even((*slots).max(outcome + 1)),
             Event::Arity(_) => Base::Falling,
             Event::Link(_) => Base::Even(4),
             Event::StartMode(_) => Base::Even(sizes.start_modes),
@@ -257,9 +274,8 @@ impl Grammar {
 impl Event<'_> {
     fn chain(&self) -> &[u64] {
         match self {
-            Self::Token(chain) | Self::Status(chain) | Self::Arity(chain) | Self::Link(chain) => {
-                chain
-            }
+            Self::Token(chain) | Self::Status(chain) | Self::Profile(chain, _) => chain,
+            Self::Arity(chain) | Self::Link(chain) => chain,
             Self::StartMode(chain) | Self::StartBin(chain) => chain,
             Self::EndMode(chain) | Self::EndBin(chain) => chain,
         }
@@ -283,8 +299,13 @@ fn link_class(example: &Example, at: u32, parent: Option<u32>, previous: Option<
     }
 }
 
+/// Attribute profiles that a token was seen with: one if it was never seen.
+fn slots(slots: &[u32], token: u32) -> u32 {
+    slots.get(token as usize).copied().unwrap_or(1)
+}
+
 /// Visits every event of an example with its outcome.
-fn walk(example: &Example, mut visit: impl FnMut(Event<'_>, u32)) {
+fn walk(example: &Example, known: &[u32], mut visit: impl FnMut(Event<'_>, u32)) {
     let mut tree = Tree::default();
     for at in 0..example.len() {
         let around = Around::next(&mut tree, example);
@@ -292,6 +313,9 @@ fn walk(example: &Example, mut visit: impl FnMut(Event<'_>, u32)) {
         let (token, status) = (example.tokens[at], example.status[at]);
         visit(Event::Token(&around.token()), token);
         visit(Event::Status(&around.status(token)), status.into());
+        let chain = around.profile(token, status);
+        let profile = Event::Profile(&chain, slots(known, token));
+        visit(profile, example.profile[at]);
         visit(
             Event::Arity(&around.arity(token, status)),
             example.arity[at],
@@ -323,6 +347,7 @@ impl From<Grammar> for Saved {
         Self {
             sizes: grammar.sizes,
             tokens: grammar.tokens,
+            slots: grammar.slots,
             traces: grammar.traces,
             counts: grammar.counts.dump(),
         }
@@ -333,6 +358,7 @@ impl From<Saved> for Grammar {
     fn from(saved: Saved) -> Self {
         let mut grammar = Self::new(saved.sizes);
         grammar.tokens = saved.tokens;
+        grammar.slots = saved.slots;
         grammar.traces = saved.traces;
         grammar.counts.load(saved.counts);
         grammar
@@ -369,6 +395,7 @@ mod tests {
             tokens: vec![kind + 2; spans],
             arity: vec![0; spans],
             status: vec![u8::from(kind == 1) * 2; spans],
+            profile: vec![0; spans],
             start: vec![code(0, bin); spans],
             end: vec![code(0, bin); spans],
             links: Vec::new(),
@@ -393,7 +420,8 @@ mod tests {
         children + 1 == example.len() as u64
             && parents[0].is_none()
             && parents[1..].iter().all(Option::is_some)
-            && [example.status.len(), example.start.len(), example.end.len()] == [example.len(); 3]
+            && [example.status.len(), example.profile.len()] == [example.len(); 2]
+            && [example.start.len(), example.end.len()] == [example.len(); 2]
     }
 
     proptest! {
@@ -461,6 +489,32 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let linked = (0..50).filter(|_| grammar.sample(&mut rng, None).links == [(2, 1)]);
         assert!(linked.count() > 40);
+    }
+
+    #[test]
+    fn a_call_has_the_profile_that_goes_with_its_parent_s() {
+        let mut grammar = Grammar::new(SIZES);
+        let answered = |root: u32, calls: u32| Example {
+            profile: vec![root, calls, calls],
+            ..request(0, 2, 9)
+        };
+        let (fine, broken) = (answered(0, 1), answered(2, 0));
+        for _ in 0..50 {
+            grammar.learn(&fine, 1.0);
+            grammar.learn(&broken, 1.0);
+        }
+        let odd = grammar.nats(&answered(0, 0)).structure;
+        assert!(odd > grammar.nats(&fine).structure + 3.0, "{odd}");
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let drawn = (0..200).map(|_| grammar.sample(&mut rng, None).profile);
+        let drawn: Vec<Vec<u32>> = drawn.collect();
+        for alike in [&fine, &broken] {
+            let count = drawn
+                .iter()
+                .filter(|drawn| **drawn == alike.profile)
+                .count();
+            assert!((70..125).contains(&count), "{count}");
+        }
     }
 
     #[test]

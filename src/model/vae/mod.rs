@@ -2,8 +2,8 @@
 //!
 //! z_G is a code of the whole execution (`codebook`), chosen by an encoder that passes messages
 //! over the DAG; z_v is inverse-CDF noise (decision 3), one uniform number per choice. The decoder
-//! has two networks: one tells the structure (token, status, number of children, link, span by
-//! span in depth-first pre-order), the other the times once the whole structure is known.
+//! has two networks: one tells the structure (token, status, attribute profile, number of
+//! children, link, span by span in depth-first pre-order), the other the times once the whole structure is known.
 //!
 //! Call it from one thread that has entered [`one_core`], in a process whose environment says
 //! `RAYON_NUM_THREADS=1` (the program's `cli::alone` sees to it): candle's matrix products use
@@ -19,7 +19,10 @@ mod gru;
 mod lesson;
 mod nll;
 mod params;
+mod pool;
 mod posterior;
+mod profiles;
+mod recall;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -31,14 +34,19 @@ use candle_core::{Device, Tensor};
 use crate::model::{Example, Nats};
 use batch::{Structures, Times};
 use codebook::Codebook;
+use decoder::Dropout;
 use params::{Net, Param, specs, take};
 use posterior::{Seen, codes, merge, straight_through};
 
 pub use lesson::{Lesson, Terms};
 pub use params::Tensors;
-pub use settings::{LANES, VaeSettings};
+pub use profiles::ProfileRows;
+pub use settings::{LANES, PLAN_SUM, VaeSettings};
 pub use tree::{LABEL_TABLES, LABELS, LINKS, SLOT_FEATURES, Slot, Tree, link_class};
 pub use weights::Weights;
+
+/// The token of each row of the profile tables, in a checkpoint.
+const PROFILES: &str = "profiles.owners";
 
 /// Traces scored at a time.
 const SCORED: usize = 64;
@@ -102,6 +110,7 @@ pub struct OneCore(
 pub struct Vae {
     settings: VaeSettings,
     tokens: usize,
+    profiles: ProfileRows,
     params: Vec<Param>,
     codebook: Codebook,
     steps: u32,
@@ -121,7 +130,8 @@ impl Vae {
         if tokens == 0 {
             return Err(VaeError::Settings("there must be at least one token"));
         }
-        let specs = specs(&settings, tokens);
+        let profiles = ProfileRows::default();
+        let specs = specs(&settings, tokens, profiles.count());
         Ok(Self {
             params: specs
                 .into_iter()
@@ -130,6 +140,7 @@ impl Vae {
             codebook: Codebook::new(&settings),
             steps: 0,
             tokens,
+            profiles,
             settings,
         })
     }
@@ -160,12 +171,34 @@ impl Vae {
         let tokens = tokens as usize;
         if tokens > self.tokens {
             self.tokens = tokens;
-            let specs = specs(&self.settings, tokens);
-            for (param, spec) in self.params.iter_mut().zip(&specs) {
-                param.grow(spec, rng);
-            }
+            self.grow_params(rng);
         }
         Ok(())
+    }
+
+    /// Takes in how many attribute profiles each token has, from the first token on; those beyond
+    /// have one. What was known keeps its weights and, but for a sliver, its shares; smaller
+    /// numbers than before change nothing.
+    pub fn grow_profiles(&mut self, slots: &[u32], rng: &mut impl rand::Rng) {
+        let slots = &slots[..slots.len().min(self.tokens)];
+        let late = self.profiles.grow(slots);
+        if late.is_empty() {
+            return;
+        }
+        self.grow_params(rng);
+        let bias = |param: &&mut Param| param.spec.name == "structure.profile_out_bias";
+        if self.steps > 0
+            && let Some(bias) = self.params.iter_mut().find(bias)
+        {
+            bias.begin_late(&late);
+        }
+    }
+
+    fn grow_params(&mut self, rng: &mut impl rand::Rng) {
+        let specs = specs(&self.settings, self.tokens, self.profiles.count());
+        for (param, spec) in self.params.iter_mut().zip(&specs) {
+            param.grow(spec, rng);
+        }
     }
 
     /// One optimiser step: structures of examples and lessons, equal ones merged, and times of the
@@ -200,7 +233,7 @@ impl Vae {
         let (codes, commitment) = straight_through(&net, settings, codes, &told)?;
 
         let first: Vec<&Example> = groups.iter().map(|group| examples[group[0]]).collect();
-        let structures = Structures::new(&first, settings);
+        let structures = Structures::new(&first, settings, &self.profiles);
         let part = |&of: &u32| groups[of as usize].len() as f32 / examples.len() as f32;
         let parts: Vec<f32> = structures.sequence.iter().map(part).collect();
         let parts = Tensor::new(parts.as_slice(), &Device::Cpu)?;
@@ -210,7 +243,8 @@ impl Vae {
 
         let times = Times::new(lessons, settings);
         let codes = codes.narrow(0, groups.len(), timed.len())?;
-        let times = decoder::timing(&net, settings, &codes, &times)?.sum_all()?;
+        let mut dropout = Dropout::of(settings.dropout, rng);
+        let times = decoder::timing(&net, settings, &codes, &times, &mut dropout)?.sum_all()?;
         let times = (times / timed.len() as f64)?;
 
         let spans = examples.iter().map(|example| example.len()).sum::<usize>() as f64;
@@ -265,7 +299,7 @@ impl Vae {
             let first: Vec<usize> = groups.iter().map(|group| group[0]).collect();
             let chosen = codes(&self.codebook, settings, &coded, &first)?;
             let first: Vec<&Example> = first.iter().map(|&at| examples[at]).collect();
-            let structures = Structures::new(&first, settings);
+            let structures = Structures::new(&first, settings, &self.profiles);
             let told = decoder::structure(&net, &chosen, &structures)?;
             let told = (told.node + told.edge)?.to_vec1::<f32>()?;
             for ((&of, told), beyond) in
@@ -282,7 +316,8 @@ impl Vae {
             let every: Vec<usize> = (0..lessons.len()).collect();
             let chosen = codes(&self.codebook, settings, &coded, &every)?;
             let times = Times::new(lessons, settings);
-            let told = decoder::timing(&net, settings, &chosen, &times)?.to_vec1::<f32>()?;
+            let told = decoder::timing(&net, settings, &chosen, &times, &mut Dropout::none())?;
+            let told = told.to_vec1::<f32>()?;
             for (&of, told) in times.sequence.iter().zip(told) {
                 nats[of as usize].timing += f64::from(told);
             }
@@ -321,6 +356,9 @@ impl Vae {
         }
         self.codebook.save(&mut tensors);
         let halves = [self.steps >> 16, self.steps & 0xffff].map(|half| half as f32);
+        let owners = self.profiles.owners().iter().map(|&token| token as f32);
+        let owners: Vec<f32> = owners.collect();
+        tensors.insert(PROFILES.into(), (vec![owners.len()], owners));
         tensors.insert("schedule.steps".into(), (vec![2], halves.to_vec()));
         tensors
     }
@@ -335,7 +373,12 @@ impl Vae {
         if tokens == 0 {
             return Err(VaeError::Damaged("it knows no token".into()));
         }
-        let specs = specs(&settings, tokens).into_iter();
+        let rows = tensors.get(PROFILES).map_or(0, |(_, owners)| owners.len());
+        let owners = take(&mut tensors, PROFILES, &[rows])?.into_iter();
+        let owners: Vec<u32> = owners.map(|token| token as u32).collect();
+        let profiles = ProfileRows::of_owners(owners)
+            .ok_or_else(|| VaeError::Damaged("a token has one profile to choose from".into()))?;
+        let specs = specs(&settings, tokens, profiles.count()).into_iter();
         let params: Result<_, _> = specs
             .map(|spec| Param::restore(spec, &mut tensors))
             .collect();
@@ -345,6 +388,7 @@ impl Vae {
             codebook: Codebook::restore(&settings, &mut tensors)?,
             steps: (halves[0] as u32) << 16 | halves[1] as u32,
             tokens,
+            profiles,
             settings,
         })
     }
@@ -363,7 +407,7 @@ impl Vae {
         };
         Weights::new(
             self.settings.clone(),
-            self.tokens,
+            (self.tokens, self.profiles.clone()),
             tensors,
             (codes, self.shares()),
         )
@@ -379,15 +423,26 @@ impl Vae {
             let Example {
                 arity,
                 status,
+                profile,
                 start,
                 end,
                 ..
             } = example;
-            if [arity.len(), status.len(), start.len(), end.len()] != [spans; 4] {
+            let sizes = [
+                arity.len(),
+                status.len(),
+                profile.len(),
+                start.len(),
+                end.len(),
+            ];
+            if sizes != [spans; 5] {
                 return Err(VaeError::Lesson("not every span has everything"));
             }
             if example.tokens.iter().any(unknown) {
                 return Err(VaeError::Lesson("a token is not in the vocabulary"));
+            }
+            if !self.profiles.fit(example) {
+                return Err(VaeError::Lesson("a profile is not its token's"));
             }
         }
         Ok(())
@@ -399,7 +454,7 @@ impl Vae {
         }
         let faults = lessons
             .iter()
-            .filter_map(|lesson| lesson.fault(&self.settings, self.tokens));
+            .filter_map(|lesson| lesson.fault(&self.settings, self.tokens, &self.profiles));
         faults
             .map(VaeError::Lesson)
             .map(Err)

@@ -144,11 +144,12 @@ pub(super) fn merge(examples: &[&Example], codes: &[u32]) -> Vec<Vec<usize>> {
             tokens,
             arity,
             status,
+            profile,
             links,
             ..
         } = example;
         let group = *known
-            .entry((tokens, arity, status, links, code))
+            .entry((tokens, arity, status, profile, links, code))
             .or_insert(groups.len());
         match groups.get_mut(group) {
             Some(group) => group.push(at),

@@ -18,6 +18,9 @@ fn small() -> VaeSettings {
         choice_hidden: 16,
         graph_hidden: 8,
         embedding: 4,
+        plan: 16,
+        recall_heads: 2,
+        recall_width: 4,
         codes: 4,
         code_size: 4,
         arities: 5,
@@ -45,6 +48,7 @@ fn request(kind: u32, calls: u32, bin: u8) -> Lesson {
         tokens: vec![kind + 2; spans],
         arity: vec![0; spans],
         status: vec![u8::from(kind == 1) * 2; spans],
+        profile: vec![0; spans],
         start: vec![code(0); spans],
         end: vec![code(0); spans],
         links: Vec::new(),
@@ -55,6 +59,9 @@ fn request(kind: u32, calls: u32, bin: u8) -> Lesson {
     let even = |width: usize| vec![-(width as f32).ln(); spans * width];
     Lesson {
         told: (0..spans * 2).map(|at| at as f32 / 10.0).collect(),
+        scores: (0..spans * 2).map(|at| at as f32 / 7.0 - 0.5).collect(),
+        start_mode_shares: even(3),
+        end_mode_shares: even(9),
         start_shares: even(6),
         end_shares: even(6),
         start_fits: vec![0b011; spans],
@@ -102,17 +109,21 @@ fn mean(vae: &Vae, lessons: &[Lesson]) -> Nats {
 #[test]
 fn each_term_is_what_is_worked_by_hand_where_every_choice_is_even() {
     let mut vae = Vae::new(small(), TOKENS, &mut chance(1)).unwrap();
+    // Children have the token 2; the root has one profile only.
+    vae.grow_profiles(&[1, 7, 3, 2], &mut chance(1));
     // With all weights at zero every softmax is even over its outcomes, and so is the prior.
     for param in &mut vae.params {
         param.value.fill(0.0);
         param.average.fill(0.0);
     }
-    let lesson = request(0, 2, 3);
+    let mut lesson = request(0, 2, 3);
+    lesson.example.profile = vec![0, 2, 1];
     let nats = vae.nats(&[&lesson]).unwrap()[0];
     let ln = |outcomes: f64| outcomes.ln();
     let (spans, codes) = (3.0, ln(4.0));
-    // Tokens among 4, statuses among 3; numbers of children among 5, links among 4.
-    let node = spans * (ln(4.0) + ln(3.0));
+    // Tokens among 4, statuses among 3, profiles of two children among 3; numbers of children among
+    // 5, links among 4.
+    let node = spans * (ln(4.0) + ln(3.0)) + 2.0 * ln(3.0);
     let edge = spans * (ln(5.0) + ln(4.0));
     // Starts of two children: 2 modes fit, 6 bins. Ends: 4 modes fit the root, 1 a leaf; 6 bins.
     let times = 2.0 * (ln(2.0) + ln(6.0)) + ln(4.0) + spans * ln(6.0);
@@ -170,12 +181,12 @@ fn no_divergence_is_ever_negative() {
 #[test]
 fn training_saves_nats_on_traces_that_it_never_saw() {
     for codes in [0, 4] {
-        let rng = &mut chance(4);
+        let rng = &mut chance(5);
         let settings = VaeSettings { codes, ..small() };
         let mut vae = trained(settings, 0, rng);
         let held_out = system(60, rng);
         let before = mean(&vae, &held_out);
-        for _ in 0..120 {
+        for _ in 0..300 {
             step(&mut vae, rng).unwrap();
         }
         let after = mean(&vae, &held_out);
@@ -258,6 +269,58 @@ fn new_tokens_leave_what_was_learnt_as_it_was_and_can_be_learnt() {
     assert_eq!(vae.tokens(), TOKENS + 2);
 }
 
+/// A request whose root has this profile, and its two calls that one.
+fn answered(root: u32, calls: u32) -> Lesson {
+    let mut lesson = request(0, 2, 3);
+    lesson.example.profile = vec![root, calls, calls];
+    lesson
+}
+
+#[test]
+fn spans_learn_to_agree_with_their_parents_and_siblings_and_a_profile_comes_late() {
+    let rng = &mut chance(13);
+    let mut vae = Vae::new(
+        VaeSettings {
+            codes: 0,
+            ..small()
+        },
+        TOKENS,
+        rng,
+    )
+    .unwrap();
+    vae.grow_profiles(&[2, 1, 2], rng);
+    let lessons = [answered(0, 0), answered(1, 1)];
+    let mut teach = |vae: &mut Vae, times: usize, lessons: &[Lesson]| {
+        for _ in 0..times {
+            vae.step(&[], &lessons.iter().collect::<Vec<_>>(), rng)
+                .unwrap();
+        }
+    };
+    teach(&mut vae, 150, &lessons);
+    let cost = |vae: &Vae, lesson: &Lesson| vae.nats(&[lesson]).unwrap()[0].structure;
+    let told = lessons.each_ref().map(|lesson| cost(&vae, lesson));
+    // One choice between two is all that there is to tell.
+    assert!(
+        told.iter().all(|nats| (0.5..1.2).contains(nats)),
+        "{told:?}"
+    );
+    let odd = [answered(0, 1), answered(1, 0)].map(|lesson| cost(&vae, &lesson));
+    assert!(odd.iter().all(|nats| *nats > 4.0), "{odd:?}");
+
+    let rng = &mut chance(14);
+    assert!(vae.nats(&[&answered(2, 0)]).is_err());
+    vae.grow_profiles(&[3, 1, 2], rng);
+    let after = lessons.each_ref().map(|lesson| cost(&vae, lesson));
+    for (before, after) in told.iter().zip(after) {
+        assert!((after - before).abs() < 0.05, "{before} to {after}");
+    }
+    let new = answered(2, 1);
+    let strange = cost(&vae, &new);
+    teach(&mut vae, 80, &[answered(0, 0), new.clone()]);
+    assert!(cost(&vae, &new) < strange - 3.0);
+    assert_eq!(Vae::load(vae.settings.clone(), vae.dump()).unwrap(), vae);
+}
+
 #[test]
 fn a_step_that_is_not_finite_is_undone_and_says_so() {
     let rng = &mut chance(10);
@@ -282,6 +345,8 @@ fn a_lesson_that_does_not_fit_is_refused_and_changes_nothing() {
         matches!(step, Err(StepError::Impossible(_))) && vae.nats(&[&lesson]).is_err()
     };
     assert!(refused(&|lesson| lesson.example.tokens[0] = TOKENS));
+    assert!(refused(&|lesson| lesson.example.profile[1] = 1));
+    assert!(refused(&|lesson| lesson.example.profile.clear()));
     assert!(refused(&|lesson| lesson.example.end[1].bin = 6));
     assert!(refused(&|lesson| lesson.told.truncate(1)));
     assert!(refused(&|lesson| lesson.start_fits.clear()));
@@ -310,8 +375,13 @@ fn the_decoder_sees_codes_and_its_own_earlier_output_and_nothing_else() {
     // A function that took anything of the encoder would not have these types.
     let _structure: fn(&Net, &Tensor, &Structures) -> Result<decoder::StructureNats, VaeError> =
         decoder::structure;
-    let _timing: fn(&Net, &VaeSettings, &Tensor, &Times) -> Result<Tensor, VaeError> =
-        decoder::timing;
+    let _timing: fn(
+        &Net,
+        &VaeSettings,
+        &Tensor,
+        &Times,
+        &mut Dropout<'_>,
+    ) -> Result<Tensor, VaeError> = decoder::timing;
     // What is served has no encoder in it.
     let vae = trained(small(), 0, &mut chance(13));
     let weights = vae.weights();
@@ -329,7 +399,7 @@ fn what_a_span_costs_depends_on_no_later_span() {
     let vae = trained(settings, 10, rng);
     let net = Net::averaged(&vae.params).unwrap();
     let nats = |lesson: &Lesson| {
-        let told = Structures::new(&[&lesson.example], &vae.settings);
+        let told = Structures::new(&[&lesson.example], &vae.settings, &vae.profiles);
         let codes = Tensor::zeros((1, 4), candle_core::DType::F32, &Device::Cpu).unwrap();
         let nats = decoder::structure(&net, &codes, &told).unwrap();
         (nats.node + nats.edge).unwrap().to_vec1::<f32>().unwrap()

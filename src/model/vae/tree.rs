@@ -7,7 +7,7 @@ pub const SLOT_FEATURES: usize = 6;
 pub(super) const SLOT_CLASSES: usize = 16;
 
 /// Labels around a slot, each a row of its embedding; row 0 stands for none.
-pub const LABELS: usize = 9;
+pub const LABELS: usize = 12;
 
 /// Which embedding each label is a row of, in the order of [`Slot::labels`].
 pub const LABEL_TABLES: [&str; LABELS] = [
@@ -17,6 +17,9 @@ pub const LABEL_TABLES: [&str; LABELS] = [
     "structure.status",
     "structure.status",
     "structure.status",
+    "structure.profile",
+    "structure.profile",
+    "structure.profile",
     "structure.arity",
     "structure.index",
     "structure.rest",
@@ -55,19 +58,21 @@ impl Slot {
         ]
     }
 
-    /// Tokens of the span told last, of the parent and of the previous sibling; statuses of the
-    /// same; the number of children of the span told last (up to `arities - 1`); sibling index and
+    /// Tokens of the span told last, of the parent and of the previous sibling; statuses and
+    /// profiles (as rows of their tables) of the same; the number of children of the span told last (up to `arities - 1`); sibling index and
     /// siblings to come (up to the last class). Looks at spans before the slot only.
     pub fn labels(
         &self,
         tokens: &[u32],
         status: &[u8],
+        profile: &[u32],
         arity: &[u32],
         arities: usize,
     ) -> [u32; LABELS] {
         let last = self.at.checked_sub(1);
         let token = |at: Option<u32>| at.map_or(0, |at| tokens[at as usize] + 1);
         let status = |at: Option<u32>| at.map_or(0, |at| u32::from(status[at as usize].min(2)) + 1);
+        let profile = |at: Option<u32>| at.map_or(0, |at| profile[at as usize]);
         let class = |count: u32, classes: usize| count.min(classes as u32 - 1);
         [
             token(last),
@@ -76,6 +81,9 @@ impl Slot {
             status(last),
             status(self.parent),
             status(self.previous),
+            profile(last),
+            profile(self.parent),
+            profile(self.previous),
             last.map_or(0, |at| class(arity[at as usize], arities) + 1),
             class(self.index, SLOT_CLASSES),
             class(self.rest, SLOT_CLASSES),

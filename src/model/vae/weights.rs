@@ -1,13 +1,14 @@
 //! What serving needs of a VAE: plain buffers, no gradients, nothing observed.
 
 use super::params::Tensors;
-use super::{VaeError, VaeSettings};
+use super::{ProfileRows, VaeError, VaeSettings};
 
 /// Averaged weights, codes and their prior. The encoder is not among them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Weights {
     settings: VaeSettings,
     tokens: usize,
+    profiles: ProfileRows,
     tensors: Tensors,
     codes: Vec<f32>,
     shares: Vec<f32>,
@@ -16,13 +17,14 @@ pub struct Weights {
 impl Weights {
     pub(super) fn new(
         settings: VaeSettings,
-        tokens: usize,
+        (tokens, profiles): (usize, ProfileRows),
         tensors: Tensors,
         (codes, shares): (Vec<f32>, Vec<f32>),
     ) -> Self {
         Self {
             settings,
             tokens,
+            profiles,
             tensors,
             codes,
             shares,
@@ -37,6 +39,11 @@ impl Weights {
     /// Size of the vocabulary.
     pub fn tokens(&self) -> usize {
         self.tokens
+    }
+
+    /// Which rows of the profile tables are whose.
+    pub fn profiles(&self) -> &ProfileRows {
+        &self.profiles
     }
 
     /// Shape and numbers of a tensor, row-major.

@@ -74,6 +74,83 @@ impl<'a> Iterator for Attributes<'a> {
     }
 }
 
+/// An attribute as it stands on the wire: for whoever compares bytes and decodes only what is new.
+#[derive(Debug, Clone, Copy)]
+pub struct RawAttribute<'a> {
+    /// The bytes of its key.
+    pub key: &'a [u8],
+    /// Its `AnyValue` message.
+    pub value: &'a [u8],
+}
+
+/// A checked `KeyValue` that was not taken apart.
+#[derive(Debug, Clone, Copy)]
+pub struct Whole<'a>(pub &'a [u8]);
+
+impl<'a> Whole<'a> {
+    /// Its key, where that is the first thing and short, as in nearly all.
+    #[inline]
+    pub fn key(self) -> Option<&'a [u8]> {
+        match self.0 {
+            [0x0a, length @ 0..=127, rest @ ..] => rest.get(..usize::from(*length)),
+            _ => None,
+        }
+    }
+
+    /// Takes it apart.
+    #[inline]
+    pub fn raw(self) -> RawAttribute<'a> {
+        RawAttribute::new(self.0)
+    }
+}
+
+impl<'a> RawAttribute<'a> {
+    /// Takes a checked `KeyValue` apart; of several keys or values the last one counts.
+    #[inline]
+    fn new(message: &'a [u8]) -> Self {
+        if let [0x0a, key_len, rest @ ..] = message
+            && let Some((key, [0x12, value_len, value @ ..])) =
+                rest.split_at_checked(usize::from(*key_len))
+            && *key_len < 0x80
+            && *value_len < 0x80
+            && usize::from(*value_len) == value.len()
+        {
+            return Self { key, value };
+        }
+        Self::long(message)
+    }
+
+    #[cold]
+    fn long(message: &'a [u8]) -> Self {
+        let mut reader = Reader::new(message);
+        let (mut name, mut value): (&[u8], &[u8]) = (&[], &[]);
+        while let Ok(Some(key)) = reader.key() {
+            match key {
+                KEY => name = reader.bytes().unwrap_or_default(),
+                VALUE => value = reader.bytes().unwrap_or_default(),
+                _ => {
+                    if reader.pass(key).is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+        Self { key: name, value }
+    }
+
+    /// The key as text.
+    pub fn name(&self) -> &'a str {
+        text(self.key)
+    }
+
+    /// The value.
+    pub fn view(&self) -> ValueView<'a> {
+        let mut view = ValueView::Other;
+        read_value(self.value, &mut view);
+        view
+    }
+}
+
 /// The text of a checked string field. A second check costs little and keeps `unsafe` out.
 #[inline]
 pub(super) fn text(bytes: &[u8]) -> &str {

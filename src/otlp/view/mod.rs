@@ -19,10 +19,10 @@ use fault::{Fault, Named, Stop};
 use group::{REQUEST, RESOURCE_SPANS, SCOPE_SPANS, SPANS, check_group, check_scope_group};
 use span::check_span;
 
-pub use attribute::{Attributes, ValueView};
+pub use attribute::{Attributes, RawAttribute, ValueView, Whole};
 pub use cut::cut;
 pub use group::ResourceView;
-pub use span::{EventView, Events, Links, SpanView};
+pub use span::{Carried, Carry, EventView, Events, Links, SpanView};
 
 /// What one request may ask of us before anything is built from it.
 #[derive(Debug, Clone)]

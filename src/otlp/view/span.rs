@@ -1,6 +1,6 @@
 //! One span: checked in a single pass, then handed out in place.
 
-use super::attribute::{Attributes, check_attribute, check_text, text};
+use super::attribute::{Attributes, Whole, check_attribute, check_text, text};
 use super::budget::Budget;
 use super::fault::{Fault, Named, Stop, What};
 use crate::otlp::wire::{FIXED32, FIXED64, Known, Reader, VARINT, key, len};
@@ -67,6 +67,10 @@ pub struct SpanView<'a> {
     pub status: StatusCode,
     /// How many links it carries.
     pub links: u32,
+    /// How many attributes and events it carries.
+    pub carries: u32,
+    /// Where the first of them stands in the message.
+    pub carries_from: u32,
     /// The whole `Span` message.
     pub raw: &'a [u8],
 }
@@ -75,6 +79,15 @@ impl<'a> SpanView<'a> {
     /// Its attributes, in the order of the bytes.
     pub fn attributes(&self) -> Attributes<'a> {
         Attributes::new(self.raw, ATTRIBUTES)
+    }
+
+    /// Its attributes and events as they stand on the wire, in the order of the bytes.
+    pub fn carried(&self) -> Carried<'a> {
+        let from = self.raw.get(self.carries_from as usize..);
+        Carried {
+            message: Reader::new(from.unwrap_or_default()),
+            left: self.carries,
+        }
     }
 
     /// Its links: trace and span id, none where the sender left one out or sent zeros.
@@ -112,6 +125,39 @@ impl<'a> SpanView<'a> {
     }
 }
 
+/// An attribute or an event.
+#[derive(Debug, Clone, Copy)]
+pub enum Carry<'a> {
+    /// An attribute.
+    Attribute(Whole<'a>),
+    /// An event.
+    Event(EventView<'a>),
+}
+
+/// What a span carries.
+#[derive(Debug, Clone)]
+pub struct Carried<'a> {
+    message: Reader<'a>,
+    left: u32,
+}
+
+impl<'a> Iterator for Carried<'a> {
+    type Item = Carry<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        loop {
+            // The message was checked, so an error can only mean its end.
+            match self.message.key().ok()?? {
+                ATTRIBUTES => return Some(Carry::Attribute(Whole(self.message.bytes().ok()?))),
+                EVENTS => return Some(Carry::Event(EventView::new(self.message.bytes().ok()?))),
+                key => self.message.pass(key).ok()?,
+            }
+        }
+    }
+}
+
 /// An event, in place.
 #[derive(Debug, Clone, Copy)]
 pub struct EventView<'a> {
@@ -123,9 +169,35 @@ pub struct EventView<'a> {
 }
 
 impl<'a> EventView<'a> {
+    fn new(raw: &'a [u8]) -> Self {
+        let mut event = Self {
+            time: 0,
+            name: "",
+            raw,
+        };
+        let mut reader = Reader::new(raw);
+        while let Ok(Some(key)) = reader.key() {
+            match key {
+                EVENT_TIME => event.time = reader.fixed64().unwrap_or_default(),
+                EVENT_NAME => event.name = text(reader.bytes().unwrap_or_default()),
+                _ => {
+                    if reader.pass(key).is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+        event
+    }
+
     /// Its attributes, in the order of the bytes.
     pub fn attributes(&self) -> Attributes<'a> {
         Attributes::new(self.raw, EVENT_ATTRIBUTES)
+    }
+
+    /// Its attributes as they stand on the wire, in the order of the bytes.
+    pub fn whole_attributes(&self) -> impl Iterator<Item = Whole<'a>> {
+        Submessages::new(self.raw, EVENT_ATTRIBUTES, u32::MAX).map(Whole)
     }
 }
 
@@ -158,21 +230,7 @@ impl<'a> Iterator for Events<'a> {
     type Item = EventView<'a>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let raw = self.0.next()?;
-        let mut event = EventView {
-            time: 0,
-            name: "",
-            raw,
-        };
-        let mut reader = Reader::new(raw);
-        while let Ok(Some(key)) = reader.key() {
-            match key {
-                EVENT_TIME => event.time = reader.fixed64().ok()?,
-                EVENT_NAME => event.name = text(reader.bytes().ok()?),
-                _ => reader.pass(key).ok()?,
-            }
-        }
-        Some(event)
+        self.0.next().map(EventView::new)
     }
 }
 
@@ -220,6 +278,7 @@ pub(super) fn check_span<'a>(raw: &'a [u8], budget: &mut Budget) -> Result<SpanV
     let mut name = "";
     let (mut kind, mut start, mut end, mut status) = (0, 0, 0, 0);
     let (mut attributes, mut events, mut links) = (0, 0, 0);
+    let (mut from, mut left) = (0, raw.len());
     while let Some(key) = reader.key().of(MESSAGE)? {
         match key {
             TRACE_ID => trace_id = reader.bytes().of(MESSAGE)?,
@@ -233,11 +292,17 @@ pub(super) fn check_span<'a>(raw: &'a [u8], budget: &mut Budget) -> Result<SpanV
             START => start = reader.fixed64().of(MESSAGE)?,
             END => end = reader.fixed64().of(MESSAGE)?,
             ATTRIBUTES => {
+                if attributes + events == 0 {
+                    from = raw.len() - left;
+                }
                 attributes += 1;
                 check_attribute(reader.bytes().of(MESSAGE)?, budget)
                     .map_err(|stop| stop.within("attribute", attributes))?;
             }
             EVENTS => {
+                if attributes + events == 0 {
+                    from = raw.len() - left;
+                }
                 events += 1;
                 budget.take()?;
                 check_event(reader.bytes().of(MESSAGE)?, budget)
@@ -258,6 +323,7 @@ pub(super) fn check_span<'a>(raw: &'a [u8], budget: &mut Budget) -> Result<SpanV
             }
             _ => reader.unknown(key, SPAN).of(MESSAGE)?,
         }
+        left = reader.rest().len();
     }
     let trace_id = TraceId::from_slice(trace_id).of("trace_id")?;
     let span_id = SpanId::from_slice(span_id).of("span_id")?;
@@ -272,6 +338,9 @@ pub(super) fn check_span<'a>(raw: &'a [u8], budget: &mut Budget) -> Result<SpanV
         end,
         status: StatusCode::from_number(enumeration(status)),
         links,
+        carries: attributes + events,
+        // A span beyond this would be refused for its size long before.
+        carries_from: u32::try_from(from).unwrap_or(u32::MAX),
         raw,
     })
 }

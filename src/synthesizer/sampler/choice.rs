@@ -9,6 +9,7 @@ use crate::chance::Rng;
 pub(super) enum Event {
     Token,
     Status,
+    Profile,
     Arity,
     Link,
     StartMode,

@@ -155,6 +155,7 @@ fn finished(growing: &Growing, timed: &Timed) -> Sampled {
             parent: places[at].parent,
             token: Token(example.tokens[at]),
             status: StatusCode::from_number(status),
+            profile: example.profile[at],
             start,
             duration: end.abs_diff(start),
         }

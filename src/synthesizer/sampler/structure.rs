@@ -1,10 +1,11 @@
-//! Structures: token, status, number of children and link of each span, in depth-first pre-order.
+//! Structures: token, status, attribute profile, number of children and link of each span, in
+//! depth-first pre-order.
 
 use super::ABREAST;
 use super::choice::{Choose, Event};
 use super::layer::{First, Input, Layer, Rows, matrix, relu};
 use crate::model::dense::{exponents, gru_step};
-use crate::model::vae::{LABEL_TABLES, LINKS, SLOT_FEATURES, Tree};
+use crate::model::vae::{LABEL_TABLES, LINKS, ProfileRows, SLOT_FEATURES, Tree};
 use crate::model::{Example, VaeError, Weights};
 
 /// The structure network, compiled.
@@ -24,6 +25,10 @@ pub(super) struct Structure {
     choice_token: Rows,
     choice_status: Rows,
     status_out: Layer,
+    profiles: ProfileRows,
+    profile_out: Rows,
+    profile_out_bias: Vec<f32>,
+    choice_profile: Rows,
     /// Numbers of children and links, side by side.
     shape_out: Layer,
 }
@@ -40,6 +45,8 @@ pub(super) struct Growing {
     /// Spans above which it is given up, not whole.
     limit: usize,
     tree: Tree,
+    /// Rows of the profile tables that the spans have.
+    profiles: Vec<u32>,
     /// The state after each span that was read. [spans, hidden].
     states: Vec<f32>,
 }
@@ -133,6 +140,10 @@ impl Structure {
                 &[named("structure.status_out")?],
                 &[named("structure.status_out_bias")?],
             ),
+            profiles: weights.profiles().clone(),
+            profile_out: Rows::new(&named("structure.profile_out")?),
+            profile_out_bias: named("structure.profile_out_bias")?.numbers.to_vec(),
+            choice_profile: Rows::new(&named("structure.choice_profile")?),
             shape_out: Layer::new(&outputs, &biases),
         })
     }
@@ -191,7 +202,8 @@ impl Structure {
                 arity,
                 ..
             } = &growing.example;
-            let labels = slot.labels(tokens, status, arity, self.arities);
+            let rows = &growing.profiles;
+            let labels = slot.labels(tokens, status, rows, arity, self.arities);
             self.gates.begin(growing.code, &labels, gates);
             self.heads.begin(growing.code, &labels, heads);
             features.extend(slot.features());
@@ -245,12 +257,47 @@ impl Structure {
                 .add(status, &mut choice[row * self.choice..][..self.choice]);
         }
         relu(choice, self.choice, 0..self.choice, layer);
+        for (row, &trace) in active.iter().enumerate() {
+            let part = row * self.choice..(row + 1) * self.choice;
+            let growing = &mut growing[trace];
+            self.profile(growing, trace, &layer[part.clone()], logits, choose);
+            let profile = growing.profiles.last().copied().unwrap_or_default();
+            self.choice_profile.add(profile as usize, &mut choice[part]);
+        }
+        relu(choice, self.choice, 0..self.choice, layer);
         self.shape_out.run(layer, logits);
         for (row, &trace) in active.iter().enumerate() {
             let logits = &mut logits[row * self.shape_out.cols()..][..self.arities + LINKS];
             let (arity, link) = logits.split_at_mut(self.arities);
             self.shape(&mut growing[trace], trace, (arity, link), choose);
         }
+    }
+
+    /// Chooses the profile of the span told last, where its token has several. Shape: hidden
+    /// [choice].
+    fn profile(
+        &self,
+        growing: &mut Growing,
+        trace: usize,
+        hidden: &[f32],
+        logits: &mut Vec<f32>,
+        choose: &mut impl Choose,
+    ) {
+        let at = growing.example.profile.len();
+        let rows = self.profiles.of(growing.example.tokens[at]);
+        let mut slot = 0;
+        if !rows.is_empty() {
+            let logit = |&row: &u32| {
+                let row = row as usize;
+                self.profile_out.product(row, hidden) + self.profile_out_bias[row]
+            };
+            logits.clear();
+            logits.extend(rows.iter().map(logit));
+            exponents(logits);
+            slot = choose.choose(trace, at, Event::Profile, logits, &|_| true);
+        }
+        growing.example.profile.push(slot as u32);
+        growing.profiles.push(rows.get(slot).copied().unwrap_or(0));
     }
 
     /// Chooses the number of children and the link of the span told last.

@@ -25,7 +25,16 @@ fn settings() -> VaeSettings {
 
 /// A model whose weights were only drawn, not trained.
 fn vae(seed: u64) -> Vae {
-    Vae::new(settings(), TOKENS, &mut chance::stream(seed, "weights")).unwrap()
+    let rng = &mut chance::stream(seed, "weights");
+    let mut vae = Vae::new(settings(), TOKENS, rng).unwrap();
+    let slots: Vec<u32> = (0..TOKENS).map(slots).collect();
+    vae.grow_profiles(&slots, rng);
+    vae
+}
+
+/// Attribute profiles of a token.
+fn slots(token: u32) -> u32 {
+    [1, 2, 5, 32][token as usize % 4]
 }
 
 fn sampler(vae: &Vae) -> VaeSampler {
@@ -65,8 +74,10 @@ fn example(spans: usize, rng: &mut chance::Rng) -> Example {
         example
             .start
             .push(if at == 0 { TimeCode::default() } else { start });
-        example.tokens.push(rng.random_range(0..TOKENS));
+        let token = rng.random_range(0..TOKENS);
+        example.tokens.push(token);
         example.status.push(rng.random_range(0..3));
+        example.profile.push(rng.random_range(0..slots(token)));
         if at > 2 && rng.random_range(0..5) == 0 {
             let to = rng.random_range(0..at as u32);
             example.links.push((at as u32, to));
@@ -95,6 +106,7 @@ impl Choose for Forced<'_> {
         let outcome = match event {
             Event::Token => example.tokens[at] as usize,
             Event::Status => example.status[at].into(),
+            Event::Profile => example.profile[at] as usize,
             Event::Arity => (example.arity[at] as usize).min(settings().arities - 1),
             Event::Link => {
                 let mut skeleton = Skeleton::default();
@@ -117,7 +129,9 @@ impl Choose for Forced<'_> {
         let total: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
         let nats = (total / f64::from(weights[outcome])).ln();
         match event {
-            Event::Token | Event::Status | Event::Arity => self.structure[trace] += nats,
+            Event::Token | Event::Status | Event::Profile | Event::Arity => {
+                self.structure[trace] += nats
+            }
             Event::Link => {
                 let beyond = if outcome == 3 { (at as f64).ln() } else { 0.0 };
                 self.structure[trace] += nats + beyond;
@@ -168,6 +182,7 @@ fn the_compiled_decoder_gives_every_choice_the_share_that_the_trained_one_gives_
     for (growing, example) in growing.iter().zip(&examples) {
         assert_eq!(growing.example.tokens, example.tokens);
         assert_eq!(growing.example.arity, example.arity);
+        assert_eq!(growing.example.profile, example.profile);
     }
     sampler.times(&growing, &mut forced);
     for (at, expected) in expected.iter().enumerate() {
@@ -188,7 +203,7 @@ fn check_whole(sampled: &Sampled) {
     assert!(spans[0].parent.is_none() && spans[0].start == 0);
     for (at, span) in spans.iter().enumerate().skip(1) {
         assert!(span.parent.is_some_and(|parent| (parent as usize) < at));
-        assert!(span.token.0 < TOKENS);
+        assert!(span.token.0 < TOKENS && span.profile < slots(span.token.0));
     }
 }
 

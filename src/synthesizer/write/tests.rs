@@ -1,14 +1,17 @@
 use std::collections::BTreeMap;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::trace::v1::span::Event as SentEvent;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
 use proptest::prelude::*;
 use prost::Message as _;
 
 use super::*;
 use crate::chance;
-use crate::features::{SampledSpan, Token};
+use crate::features::{Event, SampledSpan, Token};
+use crate::otlp::testing::any_attribute;
 use crate::otlp::view::{Limits, Walked, walk};
 use crate::trace::{SpanKind, StatusCode};
 
@@ -32,8 +35,55 @@ fn words() -> Vec<Word> {
                 _ => name(length).into(),
             },
             kind: SpanKind::ALL[number % 6],
+            profiles: profiles(number),
         })
         .collect()
+}
+
+/// Profiles of a word: none, the bare one, or one of everything and a large one too.
+fn profiles(number: usize) -> Vec<Arc<Profile>> {
+    let long = "v".repeat([1, 60, 127][number / 3 % 3]);
+    let pair = |key: &str, value| (Arc::from(key), value);
+    let all = vec![
+        pair("a.text", Value::Text("GET".into())),
+        pair("b.int", Value::Int(-404)),
+        pair("c.bool", Value::Bool(false)),
+        pair("d.double", Value::Double(0.25_f64.to_bits())),
+        pair("e.long", Value::Text(long.into())),
+        pair("f.empty", Value::Text("".into())),
+    ];
+    let event = |name: &str, at, attributes| Event {
+        name: name.into(),
+        at,
+        attributes,
+    };
+    let events = vec![
+        event("first", Moment::Begin, Vec::new()),
+        event("retry", Moment::Within, all[..2].to_vec()),
+        event("exception", Moment::End, all[4..].to_vec()),
+    ];
+    let profiles = match number % 3 {
+        0 => Vec::new(),
+        1 => vec![Profile::default()],
+        _ => vec![
+            Profile::new(all.clone(), Vec::new()),
+            Profile::new(all, events.clone()),
+            Profile::new(Vec::new(), events),
+        ],
+    };
+    profiles.into_iter().map(Arc::new).collect()
+}
+
+/// Attributes as prost has them.
+fn sent(pairs: &[(Arc<str>, Value)]) -> Vec<KeyValue> {
+    let value = |value: &Value| match value {
+        Value::Text(text) => Any::StringValue(text.to_string()),
+        Value::Int(number) => Any::IntValue(*number),
+        Value::Bool(truth) => Any::BoolValue(*truth),
+        Value::Double(bits) => Any::DoubleValue(f64::from_bits(*bits)),
+    };
+    let pair = |(key, any): &(Arc<str>, Value)| any_attribute(key, value(any));
+    pairs.iter().map(pair).collect()
 }
 
 fn identity() -> Identity {
@@ -45,6 +95,7 @@ fn span(parent: Option<u32>, token: u32) -> SampledSpan {
         parent,
         token: Token(token),
         status: StatusCode::Unset,
+        profile: 0,
         start: 0,
         duration: 5,
     }
@@ -55,10 +106,10 @@ fn service(group: &ResourceSpans) -> &str {
     let value = |at: usize| attributes[at].value.as_ref().unwrap().value.as_ref();
     assert_eq!(attributes.len(), 2);
     assert_eq!(attributes[1].key, "doppelspan.synthetic");
-    assert_eq!(value(1), Some(&Value::BoolValue(true)));
+    assert_eq!(value(1), Some(&Any::BoolValue(true)));
     assert_eq!(attributes[0].key, "service.name");
     match value(0) {
-        Some(Value::StringValue(name)) => name,
+        Some(Any::StringValue(name)) => name,
         other => panic!("service.name is {other:?}"),
     }
 }
@@ -95,8 +146,29 @@ fn meant(traces: &[Sampled], start: u64, ids: &mut Identity) -> BTreeMap<String,
                     ..Default::default()
                 }
             });
+            let end = begin.saturating_add(sampled.duration);
+            let profile = word.profiles.get(sampled.profile as usize);
+            let profile = profile.cloned().unwrap_or_default();
+            let mut times: Vec<u64> = Vec::new();
+            for event in profile.events() {
+                let gone = event.at.share(ids.share()) * (end - begin) as f64;
+                times.push(begin.saturating_add(gone as u64).min(end));
+            }
+            times.sort_unstable();
+            let events = profile
+                .events()
+                .iter()
+                .zip(times)
+                .map(|(event, time)| SentEvent {
+                    time_unix_nano: time,
+                    name: event.name.to_string(),
+                    attributes: sent(&event.attributes),
+                    ..SentEvent::default()
+                });
             let parent = sampled.parent;
             let span = Span {
+                attributes: sent(profile.attributes()),
+                events: events.collect(),
                 trace_id: trace_id.clone(),
                 span_id: span_ids[at].clone(),
                 parent_span_id: parent.map_or_else(Vec::new, |at| span_ids[at as usize].clone()),
@@ -166,6 +238,7 @@ prop_compose! {
     fn a_span(at: u32)(
         parent in 0..at.max(1),
         token in 0..LENGTHS.len() as u32,
+        profile in 0..3_u32,
         status in 0..3_usize,
         start in prop_oneof![0..1_000_000_i64, -1_000_000..0_i64],
         duration in prop_oneof![Just(0), 0..10_000_000_000_u64],
@@ -174,6 +247,7 @@ prop_compose! {
             parent: (at > 0).then_some(parent),
             token: Token(token),
             status: StatusCode::ALL[status],
+            profile: profile % words()[token as usize].slots(),
             start: if at == 0 { 0 } else { start },
             duration,
         }
@@ -229,6 +303,11 @@ fn a_trace_that_can_t_be_written_leaves_nothing_behind() {
         assert_eq!((writer.spans(), writer.bytes()), (0, 0));
     };
     check(vec![span(None, 0), span(Some(0), 16)], None);
+    let other = SampledSpan {
+        profile: 3,
+        ..span(Some(0), 2)
+    };
+    check(vec![span(None, 0), other], None);
     check(vec![span(None, 0), span(Some(1), 1)], None);
     check(vec![span(None, 0)], Some((0, 1)));
     check(vec![span(None, 0)], Some((1, 0)));

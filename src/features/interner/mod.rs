@@ -2,23 +2,31 @@
 //!
 //! A symbol is a keyed hash, so that the same text has the same symbol on every thread without
 //! asking anybody; the table only remembers which text a symbol stands for. It is bounded: names
-//! that nobody pinned and that were not seen for a while make room for new ones.
+//! that nobody pinned and that were not seen for a while make room for new ones. Attribute profiles
+//! have a table of their own, so that a flood of values never pushes names out.
+
+mod keys;
+mod table;
 
 use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use hashbrown::HashMap;
-
+use super::Profile;
 use crate::trace::Symbol;
+use keys::Keys;
+use table::Table;
 
-/// Tables, each with its own lock, that symbols are spread over.
-const SHARDS: usize = 16;
-/// Symbols that each thread remembers to have seen, so that a known text takes no lock.
-const KNOWN: usize = 2048;
-/// Ages that pass while a table's worth of new texts comes in.
-const AGES: usize = 8;
+pub use keys::ATTRIBUTES;
+
+/// Attributes that each thread remembers, so that a known one is looked at once.
+const PAIRS: usize = 1024;
+
+thread_local! {
+    /// A tag and what the attribute adds to a profile's hash.
+    static SEEN: [Cell<(u64, u64)>; PAIRS] = const { [const { Cell::new((0, 0)) }; PAIRS] };
+}
 
 /// How an [`Interner`] is bounded and keyed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +38,13 @@ pub struct InternerSettings {
     pub capacity: usize,
     /// Bytes of a text at most; a longer one reads as [`Interner::OTHER`].
     pub longest: usize,
+    /// Keys of the attributes that profiles hold.
+    pub attributes: Vec<String>,
+    /// Profiles remembered at most.
+    pub profiles: usize,
+    /// Distinct values that a key may have; with more it is no longer looked at, for its values
+    /// name single things and not kinds of things.
+    pub values: usize,
 }
 
 impl Default for InternerSettings {
@@ -38,6 +53,9 @@ impl Default for InternerSettings {
             key: 0x646f_7070_656c_7370,
             capacity: 65_536,
             longest: 256,
+            attributes: ATTRIBUTES.map(str::to_owned).to_vec(),
+            profiles: 16_384,
+            values: 1_024,
         }
     }
 }
@@ -53,41 +71,23 @@ pub struct InternerCounts {
     pub too_long: u64,
     /// Times a text was refused because the table was full of pinned or young texts.
     pub full: u64,
-}
-
-#[derive(Debug)]
-struct Entry {
-    text: Arc<str>,
-    seen: u32,
-    pinned: bool,
-}
-
-/// The texts of one part of the hashes.
-#[derive(Debug, Default)]
-struct Shard {
-    texts: HashMap<u64, Entry, foldhash::fast::FixedState>,
-    /// Age at which it was last searched for old texts: once per age is enough.
-    swept: Option<u32>,
+    /// Profiles remembered now.
+    pub profiles: u64,
+    /// Spans that read as bare because the table of profiles was full.
+    pub profiles_full: u64,
+    /// Keys that are no longer looked at because they had too many values.
+    pub keys_given_up: u64,
 }
 
 /// A bounded table of observed texts. Shared by the taps (which add) and the learner (which reads).
 #[derive(Debug)]
 pub struct Interner {
-    settings: InternerSettings,
+    longest: usize,
     hash: foldhash::quality::FixedState,
-    shards: [Mutex<Shard>; SHARDS],
-    /// Tells the interners of a process apart in the caches of its threads.
-    serial: u64,
-    added: AtomicU64,
-    age: AtomicU32,
-    texts: AtomicU64,
-    forgotten: AtomicU64,
+    texts: Table<str>,
+    profiles: Table<Profile>,
+    keys: Keys,
     too_long: AtomicU64,
-    full: AtomicU64,
-}
-
-thread_local! {
-    static SEEN: [Cell<u64>; KNOWN] = const { [const { Cell::new(0) }; KNOWN] };
 }
 
 impl Default for Interner {
@@ -97,23 +97,20 @@ impl Default for Interner {
 }
 
 impl Interner {
-    /// Stands for every text that is too long or came when the table was full.
+    /// Stands for every text that is too long or came when the table was full; as a profile, for
+    /// a span that carries nothing a profile holds.
     pub const OTHER: Symbol = Symbol(0);
 
     /// An empty table.
     pub fn new(settings: InternerSettings) -> Self {
-        static SERIAL: AtomicU64 = AtomicU64::new(1);
+        let hash = foldhash::quality::FixedState::with_seed(settings.key);
         Self {
-            hash: foldhash::quality::FixedState::with_seed(settings.key),
-            settings,
-            shards: Default::default(),
-            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
-            added: AtomicU64::new(0),
-            age: AtomicU32::new(0),
-            texts: AtomicU64::new(0),
-            forgotten: AtomicU64::new(0),
+            keys: Keys::new(settings.attributes, settings.values, hash.clone()),
+            hash,
+            longest: settings.longest,
+            texts: Table::new(settings.capacity),
+            profiles: Table::new(settings.profiles),
             too_long: AtomicU64::new(0),
-            full: AtomicU64::new(0),
         }
     }
 
@@ -121,25 +118,15 @@ impl Interner {
     ///
     /// Takes no lock for a text that this thread has seen since the table last aged.
     pub fn symbol(&self, text: &str) -> Symbol {
-        if text.len() > self.settings.longest {
+        if text.len() > self.longest {
             self.too_long.fetch_add(1, Ordering::Relaxed);
             return Self::OTHER;
         }
         let hash = self.hash_of(text);
-        let age = self.age.load(Ordering::Acquire);
-        // Age and interner are part of the tag, so that whatever this thread has seen of another
-        // table, or before a text may have been forgotten, does not count as seen.
-        let tag = hash ^ (self.serial << 32 | u64::from(age)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let slot = hash as usize % KNOWN;
-        if SEEN.with(|seen| seen[slot].get()) == tag {
-            return Symbol(hash);
+        match self.texts.see(hash, || Some(text.into())) {
+            true => Symbol(hash),
+            false => Self::OTHER,
         }
-        if !self.remember(hash, text, age) {
-            self.full.fetch_add(1, Ordering::Relaxed);
-            return Self::OTHER;
-        }
-        SEEN.with(|seen| seen[slot].set(tag));
-        Symbol(hash)
     }
 
     /// The text of a symbol, if it is still remembered.
@@ -147,25 +134,103 @@ impl Interner {
         if symbol == Self::OTHER {
             return Some("other".into());
         }
-        let shard = self.shard(symbol.0);
-        shard.texts.get(&symbol.0).map(|entry| entry.text.clone())
+        self.texts.value(symbol.0)
     }
 
     /// The text of a symbol, which is never forgotten from now on: for what enters a vocabulary.
     pub fn pin(&self, symbol: Symbol) -> Option<Arc<str>> {
-        let mut shard = self.shard(symbol.0);
-        let entry = shard.texts.get_mut(&symbol.0)?;
-        entry.pinned = true;
-        Some(entry.text.clone())
+        self.texts.pin(symbol.0)
+    }
+
+    /// Whether profiles hold anything at all.
+    pub fn has_keys(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
+    /// Whether profiles may hold the values of a key: told at a glance, and wrong about few others.
+    #[inline]
+    pub fn may_hold(&self, key: &[u8]) -> bool {
+        self.keys.may_hold(key)
+    }
+
+    /// Looks a key of an attribute up: a number that stands for it among others, if profiles hold
+    /// its values. Allocates nothing and takes no lock.
+    #[inline]
+    pub fn key(&self, key: &[u8]) -> Option<u64> {
+        self.keys.find(key)
+    }
+
+    /// The same for names of events, which all count as values of one key.
+    #[inline]
+    pub fn event_key(&self) -> Option<u64> {
+        self.keys.events()
+    }
+
+    /// What an attribute, here the bytes of its message, adds to a profile's hash; `look` tells of
+    /// one that this thread has not met lately, 0 for what profiles don't hold.
+    #[inline]
+    pub fn pair(&self, message: &[u8], look: impl FnOnce() -> u64) -> u64 {
+        // A key that was given up in between is looked up again, and so are those of others.
+        let tag = self.mix(self.profiles.serial() << 32 ^ self.keys.given_up(), message);
+        SEEN.with(|seen| {
+            let slot = &seen[tag as usize % PAIRS];
+            let (known, adds) = slot.get();
+            if known == tag {
+                return adds;
+            }
+            let adds = look();
+            // What profiles don't hold has many values, which would push the others out.
+            if adds != 0 {
+                slot.set((tag, adds));
+            }
+            adds
+        })
+    }
+
+    /// One number for some bytes and a number.
+    #[inline]
+    pub fn mix(&self, number: u64, bytes: &[u8]) -> u64 {
+        let mut hasher = self.hash.build_hasher();
+        hasher.write_u64(number);
+        hasher.write(bytes);
+        hasher.finish()
+    }
+
+    /// The symbol of a profile, which is remembered. `hash` stands for all that it holds; it is
+    /// made only if it is new.
+    ///
+    /// A profile with a value that its key has no room for is not remembered: the key is given up.
+    pub fn profile(&self, hash: u64, make: impl FnOnce() -> Profile) -> Symbol {
+        if hash == 0 {
+            return Self::OTHER;
+        }
+        let make = || {
+            let profile = make();
+            self.keys.count(&profile).then(|| Arc::new(profile))
+        };
+        match self.profiles.see(hash, make) {
+            true => Symbol(hash),
+            false => Self::OTHER,
+        }
+    }
+
+    /// What a profile's symbol stands for, if it is still remembered; none for a bare span.
+    pub fn profile_of(&self, symbol: Symbol) -> Option<Arc<Profile>> {
+        self.profiles.value(symbol.0)
     }
 
     /// What was remembered and turned away so far.
     pub fn counts(&self) -> InternerCounts {
+        let [texts, forgotten, full] = self.texts.counts();
+        let [profiles, _, profiles_full] = self.profiles.counts();
         InternerCounts {
-            texts: self.texts.load(Ordering::Relaxed),
-            forgotten: self.forgotten.load(Ordering::Relaxed),
+            texts,
+            forgotten,
             too_long: self.too_long.load(Ordering::Relaxed),
-            full: self.full.load(Ordering::Relaxed),
+            full,
+            profiles,
+            profiles_full,
+            keys_given_up: self.keys.given_up(),
         }
     }
 
@@ -173,48 +238,6 @@ impl Interner {
         let mut hasher = self.hash.build_hasher();
         hasher.write(text.as_bytes());
         hasher.finish().max(1)
-    }
-
-    fn remember(&self, hash: u64, text: &str, age: u32) -> bool {
-        let room = (self.settings.capacity / SHARDS).max(1);
-        let mut shard = self.shard(hash);
-        if let Some(entry) = shard.texts.get_mut(&hash) {
-            entry.seen = age;
-            return true;
-        }
-        if shard.texts.len() >= room && shard.swept != Some(age) {
-            shard.swept = Some(age);
-            let before = shard.texts.len();
-            shard
-                .texts
-                .retain(|_, entry| entry.pinned || age.wrapping_sub(entry.seen) < 2);
-            let gone = (before - shard.texts.len()) as u64;
-            self.forgotten.fetch_add(gone, Ordering::Relaxed);
-            self.texts.fetch_sub(gone, Ordering::Relaxed);
-        }
-        // Counted even when refused: a flood then ages what came before it and makes its own room.
-        let added = self.added.fetch_add(1, Ordering::Relaxed) + 1;
-        if added.is_multiple_of((room * SHARDS / AGES).max(1) as u64) {
-            self.age.fetch_add(1, Ordering::AcqRel);
-        }
-        if shard.texts.len() >= room {
-            return false;
-        }
-        let entry = Entry {
-            text: text.into(),
-            seen: age,
-            pinned: false,
-        };
-        shard.texts.insert(hash, entry);
-        self.texts.fetch_add(1, Ordering::Relaxed);
-        true
-    }
-
-    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
-        // The low bits choose the slot of a thread's cache, the high ones the table.
-        self.shards[(hash >> 60) as usize % SHARDS]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,12 +1,15 @@
 //! The labels that enough distinct traces share, as small whole numbers.
 
+mod profiles;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Interner, Sampled, Token};
+use super::{Interner, Profile, Sampled, Token};
 use crate::trace::{Invalid, Span, SpanKind, Symbol, Trace};
+use profiles::{Bounds, Profiles};
 
 /// Labels that wait for the floor, per label that can be known at most.
 const WAITING_PER_KNOWN: usize = 16;
@@ -20,6 +23,16 @@ pub struct Word {
     pub operation: Arc<str>,
     /// Span kind.
     pub kind: SpanKind,
+    /// The attribute profiles that enough distinct traces share, and the bare one if it is
+    /// needed, in the order of their slots; none yet means the bare one.
+    pub profiles: Vec<Arc<Profile>>,
+}
+
+impl Word {
+    /// How many profiles it has: at least the bare one.
+    pub fn slots(&self) -> u32 {
+        self.profiles.len().max(1) as u32
+    }
 }
 
 /// A vocabulary as a checkpoint holds it: texts, in the order of their tokens.
@@ -30,6 +43,8 @@ pub struct Words {
     pub min_traces: u32,
     /// (`service.name`, span name, number of the span kind).
     pub words: Vec<(Arc<str>, Arc<str>, u8)>,
+    /// The attribute profiles of each word, in the order of their slots.
+    pub profiles: Vec<Vec<Profile>>,
 }
 
 /// The trace has a label that too few distinct traces had so far: it has to wait.
@@ -68,6 +83,7 @@ pub struct Vocabulary {
     labels: Vec<Label>,
     tokens: HashMap<Label, Token>,
     waiting: HashMap<Label, u32>,
+    profiles: Profiles,
 }
 
 impl Vocabulary {
@@ -80,12 +96,14 @@ impl Vocabulary {
             labels: Vec::new(),
             tokens: HashMap::new(),
             waiting: HashMap::new(),
+            profiles: Profiles::default(),
         }
     }
 
-    /// Counts the labels of a trace, which must not be counted twice.
+    /// Counts the labels and profiles of a trace, which must not be counted twice.
     ///
-    /// Returns how many labels became known by it; their tokens are the highest.
+    /// Returns how many labels and halves of profiles passed the floor by it; the tokens of such
+    /// labels are the highest.
     pub fn observe(&mut self, trace: &Trace, texts: &Interner) -> usize {
         let before = self.words.len();
         let mut unknown: Vec<Label> = trace.spans().iter().map(Label::of).collect();
@@ -105,7 +123,9 @@ impl Vocabulary {
                 *count > 0
             });
         }
-        self.words.len() - before
+        let bounds = self.bounds();
+        let labels = self.words.len() - before;
+        labels + self.profiles.observe(trace, texts, bounds)
     }
 
     /// The token of each span, in the order of the spans.
@@ -113,6 +133,42 @@ impl Vocabulary {
         let known = |span| self.tokens.get(&Label::of(span)).copied();
         let tokens: Option<Vec<Token>> = trace.spans().iter().map(known).collect();
         tokens.ok_or(BelowFloor)
+    }
+
+    /// Which of its token's profiles each span has, or else the largest part of what it carries
+    /// that is known.
+    ///
+    /// Fails where a span has no part of any: of traces that are learnt, [`Vocabulary::adopt`]
+    /// tells.
+    pub fn profiles(
+        &self,
+        trace: &Trace,
+        tokens: &[Token],
+        texts: &Interner,
+    ) -> Result<Vec<u32>, BelowFloor> {
+        let slot = |(span, &token): (&Span, &Token)| {
+            let word = self.word(token)?;
+            let place = (Label::of(span), token);
+            self.profiles.slot(place, span.profile, texts, word)
+        };
+        let slots: Option<Vec<u32>> = trace.spans().iter().zip(tokens).map(slot).collect();
+        slots.ok_or(BelowFloor)
+    }
+
+    /// As [`Vocabulary::profiles`], for a trace that is learnt: a token gets a profile, the bare one
+    /// too, once a span needs it, all of which passed the floor.
+    pub fn adopt(&mut self, trace: &Trace, tokens: &[Token], texts: &Interner) -> Vec<u32> {
+        let bounds = self.bounds();
+        let spans = trace.spans().iter().zip(tokens);
+        let slots = spans.map(|(span, &token)| {
+            let word = self.words.get_mut(token.0 as usize)?;
+            let place = (Label::of(span), token);
+            Some(
+                self.profiles
+                    .adopt(place, span.profile, texts, word, bounds),
+            )
+        });
+        slots.map(Option::unwrap_or_default).collect()
     }
 
     /// What a token stands for; none if the token is not of this vocabulary.
@@ -143,6 +199,18 @@ impl Vocabulary {
     /// Whether nothing is known yet.
     pub fn is_empty(&self) -> bool {
         self.words.is_empty()
+    }
+
+    /// Number of known labels and profiles: it changes whenever there is more to tell of.
+    pub fn size(&self) -> usize {
+        self.words.len() + self.profiles.len()
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds {
+            min_traces: self.min_traces,
+            max_labels: self.max_tokens,
+        }
     }
 
     /// Number of labels that are below the floor.
@@ -183,9 +251,14 @@ impl Vocabulary {
                 word.kind as u8,
             )
         };
+        let profiles = |word: &Word| {
+            let profiles = word.profiles.iter();
+            profiles.map(|profile| (**profile).clone()).collect()
+        };
         Words {
             min_traces: self.min_traces,
             words: self.words.iter().map(word).collect(),
+            profiles: self.words.iter().map(profiles).collect(),
         }
     }
 
@@ -193,19 +266,23 @@ impl Vocabulary {
     /// get the symbols that this process knows them by.
     pub fn load(words: &Words, min_traces: u32, max_tokens: usize, texts: &Interner) -> Self {
         let mut vocabulary = Self::new(min_traces.max(words.min_traces), max_tokens);
-        for (service, operation, kind) in &words.words {
+        let none = Vec::new();
+        for (at, (service, operation, kind)) in words.words.iter().enumerate() {
             let label = Label {
                 service: texts.symbol(service),
                 operation: texts.symbol(operation),
                 kind: SpanKind::from_number(u64::from(*kind)),
             };
-            let word = Word {
+            let mut word = Word {
                 service: texts.pin(label.service).unwrap_or_else(|| service.clone()),
                 operation: texts
                     .pin(label.operation)
                     .unwrap_or_else(|| operation.clone()),
                 kind: label.kind,
+                profiles: Vec::new(),
             };
+            let profiles = words.profiles.get(at).unwrap_or(&none);
+            vocabulary.profiles.load(label, &mut word, profiles);
             vocabulary.add(label, word);
         }
         vocabulary
@@ -226,6 +303,7 @@ impl Vocabulary {
                 service,
                 operation,
                 kind,
+                profiles: Vec::new(),
             },
         );
     }
@@ -341,6 +419,7 @@ mod tests {
             parent,
             token: Token(token),
             status: StatusCode::Unset,
+            profile: 0,
             start: 0,
             duration: 1,
         };
