@@ -8,6 +8,7 @@ use super::fidelity::{Report, fidelity};
 use super::figures::Figures;
 use super::neural::neural;
 use super::privacy::{Originals, below_floor, membership};
+use super::reconstruction::Reconstruction;
 use super::similarity::Mixed;
 use super::structure::{Rare, Stratum, strata, triples};
 use super::timing::{OperationTiming, RootTiming, lie, operations, roots};
@@ -106,6 +107,27 @@ pub struct Measured {
     pub operations: Vec<OperationTiming>,
     /// U2, if it was asked for and there is something to ask.
     pub hybrid: Option<Hybrid>,
+    /// What a model rebuilds of held-out traces, if it was asked.
+    pub reconstruction: Option<Reconstruction>,
+}
+
+impl Measured {
+    /// Adds what the generator's model rebuilds of held-out traces.
+    pub fn rebuilds(&mut self, reconstruction: Reconstruction) {
+        self.figures.extend(reconstruction.figures());
+        self.reconstruction = Some(reconstruction);
+    }
+}
+
+/// How much is measured of a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effort {
+    /// What is cheap.
+    Quick,
+    /// As well: a network tells the sample apart.
+    Telling,
+    /// As well: the sample is mixed with observed traces.
+    Whole,
 }
 
 impl<'a> Bench<'a> {
@@ -141,12 +163,11 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// Measures a sample, telling before each step what comes. A `thorough` measurement
-    /// has a network tell the sample apart and mixes it with observed traces as well.
+    /// Measures a sample, telling before each step what comes.
     pub fn measure(
         &self,
         traces: &[Trace],
-        thorough: bool,
+        effort: Effort,
         mut step: impl FnMut(&'static str),
     ) -> Result<Measured, Immeasurable> {
         let (held_out, texts) = (self.observed.held_out, self.texts);
@@ -193,7 +214,7 @@ impl<'a> Bench<'a> {
         let structure = tell(Told::Structure)?;
         figures.extend([("c2st", all.auc), ("c2st_structure", structure.auc)]);
         step("telling trees apart");
-        if thorough {
+        if effort >= Effort::Telling {
             let area = neural([held_out, traces], self.seed)?;
             figures.extend([("c2st_neural", area), ("c2st_larger", area.max(all.auc))]);
         }
@@ -209,9 +230,9 @@ impl<'a> Bench<'a> {
             features: &features,
         };
         self.utility.train_on(sample, &mut figures)?;
-        let hybrid = match thorough {
-            true => self.utility.mix(sample)?,
-            false => None,
+        let hybrid = match effort {
+            Effort::Whole => self.utility.mix(sample)?,
+            _ => None,
         };
         figures.extend(
             hybrid
@@ -230,6 +251,7 @@ impl<'a> Bench<'a> {
             roots,
             operations,
             hybrid,
+            reconstruction: None,
         })
     }
 

@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::say;
 use crate::chance::stream;
 use crate::eval::{
-    self, Bench, Control, Evaluation, Generator, Measured, Observed, ObservedFeatures,
+    self, Bench, Control, Effort, Evaluation, Generator, Measured, Observed, ObservedFeatures,
 };
 use crate::features::Interner;
 use crate::model::vae::one_core;
@@ -102,7 +102,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         ..
     } in &drawn
     {
-        let mut measured = work.measure(&bench, name, (traces, true))?;
+        // Mixing is slow, and one generator shows it.
+        let effort = match evaluation.generators.len() {
+            0 => Effort::Whole,
+            _ => Effort::Telling,
+        };
+        let mut measured = work.measure(&bench, name, (traces, effort))?;
         measured.figures.extend(figures);
         evaluation.generators.push(Generator {
             name: name.clone(),
@@ -113,8 +118,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .into_iter()
         .filter(|(_, traces)| !traces.is_empty())
     {
-        let thorough = matches!(control, Control::Ceiling | Control::Grammar);
-        let measured = work.measure(&bench, control.key(), (traces, thorough))?;
+        let effort = match control {
+            Control::Ceiling => Effort::Whole,
+            Control::Grammar => Effort::Telling,
+            _ => Effort::Quick,
+        };
+        let measured = work.measure(&bench, control.key(), (traces, effort))?;
         evaluation.controls.insert(control, measured);
     }
     work.progress.end();
@@ -147,9 +156,9 @@ impl Work {
         &mut self,
         bench: &Bench<'_>,
         name: &str,
-        (traces, thorough): (&[Trace], bool),
+        (traces, effort): (&[Trace], Effort),
     ) -> anyhow::Result<Measured> {
-        let measured = bench.measure(traces, thorough, |step| {
+        let measured = bench.measure(traces, effort, |step| {
             self.progress.tell(self.done, || format!("{name}: {step}"));
             self.done += 1;
         })?;
