@@ -20,21 +20,29 @@ async fn doppelspan(arguments: &[&str]) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+const NAMES: [&str; 3] = ["train", "held", "second"];
+
 /// Files of three disjoint samples of a simulated system, and a model of the first.
 struct Samples {
     folder: tempfile::TempDir,
 }
 
 impl Samples {
-    async fn new(system: &str, traces: &str) -> anyhow::Result<Self> {
+    async fn new(system: &str, traces: usize) -> anyhow::Result<Self> {
         let samples = Self {
             folder: tempfile::tempdir()?,
         };
-        for (name, seed) in [("train", "11"), ("held", "12"), ("second", "13")] {
-            let output = samples.path(&format!("{name}.jsonl.zst"));
-            let simulate = ["simulate", "--system", system, "--traces", traces];
-            let simulate = [&simulate[..], &["--seed", seed, "--output", &output]].concat();
-            doppelspan(&simulate).await?;
+        let all = samples.path("all.jsonl");
+        let count = (3 * traces).to_string();
+        let simulate = ["simulate", "--system", system, "--traces", &count];
+        doppelspan(&[&simulate[..], &["--output", &all]].concat()).await?;
+        // A line holds a whole trace, and every third goes to one sample: all see one weather.
+        let all = std::fs::read_to_string(&all)?;
+        for (name, first) in NAMES.into_iter().zip(0..) {
+            let lines = all.lines().skip(first).step_by(NAMES.len());
+            let text: String = lines.flat_map(|line| [line, "\n"]).collect();
+            let packed = zstd::encode_all(text.as_bytes(), 1)?;
+            std::fs::write(samples.path(&format!("{name}.jsonl.zst")), packed)?;
         }
         let (train, model) = (samples.path("train.jsonl.zst"), samples.path("model"));
         let train = [
@@ -50,8 +58,7 @@ impl Samples {
 
     /// The report, and what was printed.
     async fn evaluate(&self, generator: [&str; 2]) -> anyhow::Result<(Value, String)> {
-        let [train, held, second] =
-            ["train", "held", "second"].map(|name| self.path(&format!("{name}.jsonl.zst")));
+        let [train, held, second] = NAMES.map(|name| self.path(&format!("{name}.jsonl.zst")));
         let output = self.path("report");
         let samples = [
             "evaluate",
@@ -87,7 +94,7 @@ fn figure(report: &Value, key: &str, of: &str) -> anyhow::Result<f64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_is_hard_to_tell_and_is_known_for_one_and_chance_is_told_at_once()
 -> anyhow::Result<()> {
-    let samples = Samples::new("shop", "300").await?;
+    let samples = Samples::new("shop", 300).await?;
     let train = samples.path("train.jsonl.zst");
     let (report, said) = samples.evaluate(["--synthetic", &train]).await?;
     assert!(said.contains("classifier's AUC, all features"), "{said}");
@@ -112,7 +119,7 @@ async fn a_second_implementation_finds_the_same_figures() -> anyhow::Result<()> 
         return Ok(());
     };
     for system in ["social-network", "ticket-office"] {
-        let samples = Samples::new(system, "400").await?;
+        let samples = Samples::new(system, 400).await?;
         let (model, synthetic) = (samples.path("model"), samples.path("synthetic.jsonl"));
         let generate = [
             "generate", "--model", &model, "--traces", "400", "--seed", "1",
@@ -121,8 +128,7 @@ async fn a_second_implementation_finds_the_same_figures() -> anyhow::Result<()> 
         let (report, _) = samples.evaluate(["--synthetic", &synthetic]).await?;
         let script = process::root().join("integration-tests/evaluation/second.py");
         let mut command = tokio::process::Command::new(&python);
-        let files =
-            ["train", "held", "second"].map(|name| samples.path(&format!("{name}.jsonl.zst")));
+        let files = NAMES.map(|name| samples.path(&format!("{name}.jsonl.zst")));
         command.arg(script).args(files).arg(&synthetic);
         command.args(["--no-importance", "--ceiling"]);
         command.stdin(Stdio::null()).kill_on_drop(true);

@@ -39,7 +39,8 @@ const FAULTY: u8 = 2;
   doppelspan validate --config pipelines/alongside.yaml      every fault of a config at once
   doppelspan run --config pipelines/alongside.yaml           stand between SDKs and a backend
   doppelspan train --input traces.jsonl.zst --output shop.model
-  doppelspan generate --model shop.model --traces 1000 --output synthetic.jsonl"
+  doppelspan generate --model shop.model --traces 1000 --output synthetic.jsonl
+  doppelspan evaluate --train traces.jsonl --held-out others.jsonl --model shop.model --output report"
 )]
 struct Arguments {
     #[command(subcommand)]

@@ -20,7 +20,7 @@ const PULL: f32 = 1.0;
 /// Why trees could not be grown.
 #[derive(Debug, thiserror::Error)]
 #[error("trees can't be grown: {0}")]
-pub struct Ungrown(pub(super) String);
+pub(super) struct Ungrown(pub(super) String);
 
 /// Trees that tell rows of truth 1 from rows of truth 0.
 pub(super) struct Boosted {

@@ -6,7 +6,9 @@ use super::boosted::Ungrown;
 use super::features::Features;
 use super::fidelity::{Report, fidelity};
 use super::figures::Figures;
+use super::neural::neural;
 use super::privacy::{Originals, below_floor, membership};
+use super::reconstruction::Reconstruction;
 use super::similarity::Mixed;
 use super::structure::{Rare, Stratum, strata, triples};
 use super::timing::{OperationTiming, RootTiming, lie, operations, roots};
@@ -19,6 +21,23 @@ use crate::trace::Trace;
 const SPLITS: u64 = 3;
 /// Operations whose timing is told.
 const OPERATIONS: usize = 40;
+
+/// Why a sample could not be measured: a classifier could not be trained.
+#[derive(Debug, thiserror::Error)]
+#[error("a classifier can't be trained: {0}")]
+pub struct Immeasurable(String);
+
+impl From<Ungrown> for Immeasurable {
+    fn from(fault: Ungrown) -> Self {
+        Self(fault.to_string())
+    }
+}
+
+impl From<candle_core::Error> for Immeasurable {
+    fn from(fault: candle_core::Error) -> Self {
+        Self(fault.to_string())
+    }
+}
 
 /// Three disjoint samples of observed traces.
 #[derive(Debug, Clone, Copy)]
@@ -88,11 +107,32 @@ pub struct Measured {
     pub operations: Vec<OperationTiming>,
     /// U2, if it was asked for and there is something to ask.
     pub hybrid: Option<Hybrid>,
+    /// What a model rebuilds of held-out traces, if it was asked.
+    pub reconstruction: Option<Reconstruction>,
+}
+
+impl Measured {
+    /// Adds what the generator's model rebuilds of held-out traces.
+    pub fn rebuilds(&mut self, reconstruction: Reconstruction) {
+        self.figures.extend(reconstruction.figures());
+        self.reconstruction = Some(reconstruction);
+    }
+}
+
+/// How much is measured of a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effort {
+    /// What is cheap.
+    Quick,
+    /// As well: a network tells the sample apart.
+    Telling,
+    /// As well: the sample is mixed with observed traces.
+    Whole,
 }
 
 impl<'a> Bench<'a> {
     /// What is measured in one go, for a progress bar.
-    pub const STEPS: u64 = 7;
+    pub const STEPS: u64 = 8;
 
     /// Reads the observed samples. The same seed gives the same figures. `floor` is how many
     /// training traces must have a label before a synthetic trace may.
@@ -101,7 +141,7 @@ impl<'a> Bench<'a> {
         features: &'a ObservedFeatures,
         texts: &'a Interner,
         (seed, floor): (u64, u32),
-    ) -> Result<Self, Ungrown> {
+    ) -> Result<Self, Immeasurable> {
         let Observed {
             train,
             held_out,
@@ -123,14 +163,13 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// Measures a sample, telling before each step what comes. A `thorough` measurement mixes it
-    /// with observed traces as well.
+    /// Measures a sample, telling before each step what comes.
     pub fn measure(
         &self,
         traces: &[Trace],
-        thorough: bool,
+        effort: Effort,
         mut step: impl FnMut(&'static str),
-    ) -> Result<Measured, Ungrown> {
+    ) -> Result<Measured, Immeasurable> {
         let (held_out, texts) = (self.observed.held_out, self.texts);
         step("fidelity");
         let report = fidelity(held_out, traces);
@@ -174,6 +213,11 @@ impl<'a> Bench<'a> {
         step("telling structures apart");
         let structure = tell(Told::Structure)?;
         figures.extend([("c2st", all.auc), ("c2st_structure", structure.auc)]);
+        step("telling trees apart");
+        if effort >= Effort::Telling {
+            let area = neural([held_out, traces], self.seed)?;
+            figures.extend([("c2st_neural", area), ("c2st_larger", area.max(all.auc))]);
+        }
         step("mixing them");
         let mixed = Mixed::of(held_out, traces);
         figures.extend(mixed.nmi(self.seed).map(|nmi| ("nmi", nmi)));
@@ -186,9 +230,9 @@ impl<'a> Bench<'a> {
             features: &features,
         };
         self.utility.train_on(sample, &mut figures)?;
-        let hybrid = match thorough {
-            true => self.utility.mix(sample)?,
-            false => None,
+        let hybrid = match effort {
+            Effort::Whole => self.utility.mix(sample)?,
+            _ => None,
         };
         figures.extend(
             hybrid
@@ -207,6 +251,7 @@ impl<'a> Bench<'a> {
             roots,
             operations,
             hybrid,
+            reconstruction: None,
         })
     }
 

@@ -188,25 +188,30 @@ impl<'a> Utility<'a> {
         Ok(utility)
     }
 
-    /// U1: what training on the sample is worth.
+    /// U1: what training on the sample is worth; of the questions, the least that it is worth as
+    /// `tstr_ratio`.
     pub(super) fn train_on(
         &self,
         sample: Sample<'_>,
         figures: &mut Figures,
     ) -> Result<(), Ungrown> {
+        let (mut least, mut most) = (None::<f64>, None::<f64>);
         for (question, observed) in &self.questions {
             let test = examples(question, self.test);
             let training = some(&examples(question, sample), test.len(), self.seed);
             let score = self.score(question, &training, &test)?;
             let [main, f1, ratio, false_alarms] = question.keys();
-            figures.insert(main, score.main);
-            figures.insert(f1, score.f1);
-            figures.insert(ratio, score.main / observed.main.max(1e-9));
+            let over = score.main / observed.main.max(1e-9);
+            figures.extend([(main, score.main), (f1, score.f1), (ratio, over)]);
+            least = Some(least.map_or(over, |least| least.min(over)));
             if !false_alarms.is_empty() {
                 let difference = (score.false_alarms - observed.false_alarms).abs();
                 figures.insert(false_alarms, difference);
+                most = Some(most.map_or(difference, |most| most.max(difference)));
             }
         }
+        figures.extend(least.map(|least| ("tstr_ratio", least)));
+        figures.extend(most.map(|most| ("false_alarm_difference", most)));
         Ok(())
     }
 

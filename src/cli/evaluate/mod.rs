@@ -12,9 +12,10 @@ use super::progress::Progress;
 use super::say;
 use crate::chance::stream;
 use crate::eval::{
-    self, Bench, Control, Evaluation, Generator, Measured, Observed, ObservedFeatures,
+    self, Bench, Control, Effort, Evaluation, Generator, Measured, Observed, ObservedFeatures,
 };
 use crate::features::Interner;
+use crate::model::vae::one_core;
 use crate::trace::Trace;
 use samples::{Drawn, Read, draw, read};
 
@@ -53,6 +54,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(folder)
         .and_then(|()| tempfile::NamedTempFile::new_in(folder).map(drop))
         .with_context(|| format!("can't write to {}", folder.display()))?;
+    // Sums are made in one order, whatever the machine has.
+    let _core = one_core();
     let texts = Arc::new(Interner::default());
     let mut evaluation = Evaluation {
         seed: arguments.seed,
@@ -99,7 +102,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         ..
     } in &drawn
     {
-        let mut measured = work.measure(&bench, name, (traces, true))?;
+        // Mixing is slow, and one generator shows it.
+        let effort = match evaluation.generators.len() {
+            0 => Effort::Whole,
+            _ => Effort::Telling,
+        };
+        let mut measured = work.measure(&bench, name, (traces, effort))?;
         measured.figures.extend(figures);
         evaluation.generators.push(Generator {
             name: name.clone(),
@@ -110,7 +118,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .into_iter()
         .filter(|(_, traces)| !traces.is_empty())
     {
-        let measured = work.measure(&bench, control.key(), (traces, false))?;
+        let effort = match control {
+            Control::Ceiling => Effort::Whole,
+            Control::Grammar => Effort::Telling,
+            _ => Effort::Quick,
+        };
+        let measured = work.measure(&bench, control.key(), (traces, effort))?;
         evaluation.controls.insert(control, measured);
     }
     work.progress.end();
@@ -143,9 +156,9 @@ impl Work {
         &mut self,
         bench: &Bench<'_>,
         name: &str,
-        (traces, thorough): (&[Trace], bool),
+        (traces, effort): (&[Trace], Effort),
     ) -> anyhow::Result<Measured> {
-        let measured = bench.measure(traces, thorough, |step| {
+        let measured = bench.measure(traces, effort, |step| {
             self.progress.tell(self.done, || format!("{name}: {step}"));
             self.done += 1;
         })?;

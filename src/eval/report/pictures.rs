@@ -35,6 +35,7 @@ pub(super) fn pictures(
         ),
         ("Durations of operations", operations(&measured.operations)),
         ("What gives them away", importance(measured)),
+        ("Mixed with observed traces for training", hybrid(measured)),
         ("Principal components", components(&mixed)),
         (
             "Synthetic traces beside their nearest observed ones",
@@ -221,6 +222,41 @@ fn importance(measured: &Measured) -> String {
         wide(&caption, &drawing([600.0, height], &caption, &body))
     });
     tests.concat()
+}
+
+fn hybrid(measured: &Measured) -> String {
+    let Some(told) = &measured.hybrid else {
+        return String::new();
+    };
+    let added = (told.added.iter()).map(|(times, score)| [*times as f64, *score]);
+    let curves = [
+        (
+            "share of observed traces, as many in all",
+            Unit::Percent,
+            told.mixed
+                .iter()
+                .map(|(share, score)| [*share, *score])
+                .collect(),
+        ),
+        (
+            "synthetic traces added to each of a tenth of the observed ones",
+            Unit::Number,
+            added.collect::<Vec<[f64; 2]>>(),
+        ),
+    ];
+    let curves = curves.map(|(what, unit, points): (&str, Unit, Vec<[f64; 2]>)| {
+        let x = Axis::over(points.iter().map(|point| point[0]), unit);
+        let y = Axis::over(points.iter().map(|point| point[1]), Unit::Number);
+        let mut chart = Chart::new(x, y, [360.0, 180.0]);
+        chart.line(&points, "synthetic");
+        chart.dots(&points, "synthetic");
+        let caption = format!(
+            "{} on held-out traces by: {what}",
+            told.score.replace('_', " ")
+        );
+        figure(&caption, &chart.svg(&caption))
+    });
+    curves.concat()
 }
 
 fn components(mixed: &Mixed) -> String {
