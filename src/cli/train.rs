@@ -11,6 +11,7 @@ use super::progress::Progress;
 use super::{observed, say};
 use crate::features::{Interner, InternerSettings};
 use crate::learner::{Checkpoint, Learner, LearnerSettings, Serving};
+use crate::model::VaeSettings;
 use crate::model::vae::one_core;
 
 /// Steps between two scores.
@@ -36,9 +37,44 @@ pub(super) struct Arguments {
     /// Distinct traces that a (service, operation, kind) needs before synthetic traces may have it
     #[arg(long, default_value_t = 20, value_name = "TRACES")]
     min_traces: u32,
+    /// A setting of the learner or, after `vae.`, of the model, as `vae.codes=0`; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    set: Vec<(String, serde_json::Value)>,
     /// Keys of the attributes that synthetic spans may have, in place of the usual ones; "" for none
     #[arg(long, value_delimiter = ',', value_name = "KEY,...")]
     attributes: Option<Vec<String>>,
+}
+
+/// A key and its value, which is a number, true or false.
+fn pair(text: &str) -> Result<(String, serde_json::Value), String> {
+    let (key, value) = text.split_once('=').ok_or("it has no `=`")?;
+    let value = serde_json::from_str(value).map_err(|fault| fault.to_string())?;
+    Ok((key.to_owned(), value))
+}
+
+/// The settings of the learner with what was set.
+fn settings(arguments: &Arguments) -> anyhow::Result<LearnerSettings> {
+    let settings = LearnerSettings {
+        min_traces: arguments.min_traces,
+        replay: 20_000,
+        recent: 0.0,
+        vae: Some(VaeSettings {
+            horizon: u32::try_from(arguments.steps).unwrap_or(u32::MAX),
+            ..VaeSettings::default()
+        }),
+        ..LearnerSettings::default()
+    };
+    let mut all = serde_json::to_value(settings)?;
+    for (key, value) in &arguments.set {
+        let pointer = format!("/{}", key.replace('.', "/"));
+        let setting = all.pointer_mut(&pointer);
+        *setting.with_context(|| format!("--set: there is no setting {key}"))? = value.clone();
+    }
+    let settings: LearnerSettings = serde_json::from_value(all).context("--set")?;
+    if let Some(fault) = settings.vae.as_ref().and_then(VaeSettings::fault) {
+        anyhow::bail!("--set: {fault}");
+    }
+    Ok(settings)
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -50,11 +86,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     // Found out now, not after an hour of training.
     tempfile::NamedTempFile::new_in(folder)
         .with_context(|| format!("can't write to {}", folder.display()))?;
-    let settings = LearnerSettings {
-        min_traces: arguments.min_traces,
-        replay: 20_000,
-        ..LearnerSettings::default()
-    };
+    let settings = settings(arguments)?;
     let texts = interner(arguments.attributes.as_deref());
     let mut learner = Learner::new(settings, texts.clone(), arguments.seed);
     let read = observed::read(&arguments.input, &texts, |trace| {

@@ -186,6 +186,11 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Scores of start and end of every span pushed so far.
+    pub fn scores(&self) -> &[[f32; 2]] {
+        &self.memory.spans
+    }
+
     /// Times of all spans, once all were pushed: their starts and their ends.
     pub fn finish(self) -> (&'a [i64], &'a [i64]) {
         self.memory.clock.finish(self.skeleton);
@@ -268,33 +273,47 @@ mod tests {
         }
     }
 
-    fn score(bin: u8) -> f32 {
-        let level = (f32::from(bin) - 0.5) / (BINS - 2) as f32;
+    /// The score of a bin in a mode that takes this part of its context, above so much of it: an
+    /// unfitted coder's modes have even shares.
+    fn score(bin: u8, above: f32, part: f32) -> f32 {
+        let level = above + part * (f32::from(bin) - 0.5) / (BINS - 2) as f32;
         (level / (1.0 - level)).ln() / 1.702
+    }
+
+    fn gap(bin: u8) -> f32 {
+        score(bin, 2.0 / 3.0, 1.0 / 3.0)
+    }
+
+    fn overlap(bin: u8) -> f32 {
+        score(bin, 1.0 / 3.0, 1.0 / 3.0)
+    }
+
+    fn after(bin: u8) -> f32 {
+        score(bin, 0.5, 0.5)
     }
 
     #[test]
     fn a_step_knows_the_steps_before_it_and_nothing_of_itself() {
         check(
             "score of the parent's end",
-            &[0.0, score(20), score(20), score(40)],
+            &[0.0, after(20), after(20), after(40)],
         );
         check(
             "score of the previous sibling's start",
-            &[0.0, 0.0, score(9), 0.0],
+            &[0.0, 0.0, gap(9), 0.0],
         );
         check(
             "score of the end of the last span with the same token",
-            &[0.0, 0.0, score(12), 0.0],
+            &[0.0, 0.0, after(12), 0.0],
         );
-        let mean = (score(12) + score(40)) / 2.0;
+        let mean = (after(12) + after(40)) / 2.0;
         check(
             "mean score of ends in the same service",
-            &[0.0, 0.0, score(12), mean],
+            &[0.0, 0.0, after(12), mean],
         );
         check(
             "highest score of a start so far",
-            &[0.0, 0.0, 0.0, score(30)],
+            &[0.0, 0.0, gap(9), gap(9).max(overlap(30))],
         );
     }
 

@@ -24,6 +24,9 @@ pub fn lesson(
         lesson
             .end_fits
             .push(end_fits(place.children == 0, place.next.is_some()));
+        let (starts, ends) = coder.mode_shares(&skeleton, &tokens, at);
+        lesson.start_mode_shares.extend(starts.map(f32::ln));
+        lesson.end_mode_shares.extend(ends.map(f32::ln));
         let mode = StartMode::from_number(start.mode);
         let shares = coder.start_shares(&skeleton, &tokens, at, mode);
         lesson.start_shares.extend(shares.map(f32::ln));
@@ -31,6 +34,9 @@ pub fn lesson(
         let shares = coder.end_shares(&skeleton, &tokens, at, mode);
         lesson.end_shares.extend(shares.map(f32::ln));
         walk.push(start, end);
+        lesson
+            .scores
+            .extend(walk.scores().last().into_iter().flatten());
     }
     lesson.example = example;
     lesson

@@ -21,8 +21,6 @@ const WAITING: usize = 2_048;
 const FIRST_FIT: u64 = 20;
 /// Traces learnt before the VAE takes its first step.
 const FIRST_STEP: usize = 64;
-/// How often a trace is learnt from, on average: with more, the VAE learns few traces by heart.
-const PASSES: u64 = 20;
 /// Held-out traces that a score needs, and those that it takes at most.
 const SCORED: std::ops::RangeInclusive<usize> = 20..=160;
 /// Scores in a row at which the grammar must be better before a VAE that serves gives way to it.
@@ -93,7 +91,7 @@ impl Learner {
         Self {
             vocabulary: Vocabulary::new(settings.min_traces, settings.max_tokens),
             waiting: VecDeque::new(),
-            replay: Replay::new(settings.replay),
+            replay: Replay::new(settings.replay, settings.recent),
             held_out: HeldOut::new(settings.held_out),
             coder: Arc::default(),
             fit: Fit::default(),
@@ -326,8 +324,9 @@ impl Learner {
         };
         self.replay.add(kept, &mut self.chance.replay);
         // What is no longer kept can't be learnt from, however long training lagged behind.
-        let most = PASSES * self.replay.len() as u64;
-        self.fit.lessons = (self.fit.lessons + PASSES).min(most);
+        let passes = u64::from(self.settings.passes);
+        let most = passes * self.replay.len() as u64;
+        self.fit.lessons = (self.fit.lessons + passes).min(most);
         self.status.traces_kept = self.replay.len() as u64;
         self.status.shapes_kept = self.replay.shapes() as u64;
     }

@@ -1,7 +1,7 @@
 //! The replay reservoir: traces by their labelled shape, so that rare shapes stay and every shape
 //! is drawn as often as it comes.
 //!
-//! A shape is drawn with the mean of its share lately and its share for ever, so that the mix of
+//! A shape is drawn with a mixture of its share lately and its share for ever, so that the mix of
 //! requests is followed at once and an old regime is not forgotten at once. When there is no room,
 //! a trace goes from the shape that has most of them for its weight; how many a shape keeps then
 //! grows with the square root of its share.
@@ -47,6 +47,8 @@ struct Shape {
 #[derive(Debug)]
 pub(super) struct Replay {
     room: usize,
+    /// How much what came lately counts next to what came ever, from 0 to 1.
+    recent: f64,
     kept: usize,
     shapes: Vec<Shape>,
     numbers: HashMap<u64, usize, FixedState>,
@@ -55,9 +57,10 @@ pub(super) struct Replay {
 }
 
 impl Replay {
-    pub(super) fn new(room: usize) -> Self {
+    pub(super) fn new(room: usize, recent: f64) -> Self {
         Self {
             room: room.max(1),
+            recent: recent.clamp(0.0, 1.0),
             kept: 0,
             shapes: Vec::new(),
             numbers: HashMap::default(),
@@ -143,7 +146,7 @@ impl Replay {
         self.shapes.iter_mut().flat_map(|shape| &mut shape.kept)
     }
 
-    /// The share of each shape that keeps a trace: the mean of lately and ever.
+    /// The share of each shape that keeps a trace: lately and ever, mixed.
     fn weights(&self) -> Vec<f64> {
         let held = |shape: &&Shape| !shape.kept.is_empty();
         let sums = self
@@ -153,7 +156,9 @@ impl Replay {
             .fold((0.0, 0.0), |sums, s| (sums.0 + s.lately, sums.1 + s.ever));
         let share = |shape: &Shape| match shape.kept.is_empty() {
             true => 0.0,
-            false => 0.5 * shape.lately / sums.0 + 0.5 * shape.ever / sums.1,
+            false => {
+                self.recent * shape.lately / sums.0 + (1.0 - self.recent) * shape.ever / sums.1
+            }
         };
         self.shapes.iter().map(share).collect()
     }
@@ -232,7 +237,7 @@ mod tests {
 
     /// Adds traces of the shapes given, so many times each, into a replay of 100.
     fn filled(runs: &[(u32, usize)], rng: &mut Rng) -> Replay {
-        let mut replay = Replay::new(100);
+        let mut replay = Replay::new(100, 0.5);
         for &(shape, times) in runs {
             for _ in 0..times {
                 replay.add(kept(shape), rng);

@@ -1,9 +1,12 @@
 //! How a learner learns.
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::VaeSettings;
 
 /// Settings of a [`super::Learner`].
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct LearnerSettings {
     /// Distinct traces that a label needs before it can stand in a synthetic trace.
     pub min_traces: u32,
@@ -11,6 +14,11 @@ pub struct LearnerSettings {
     pub max_tokens: usize,
     /// Traces kept for replay, at most.
     pub replay: usize,
+    /// How much the mix of requests lately counts next to the mix ever, from 0 to 1: 0 where the
+    /// input is a file whose traces count alike, whenever they came.
+    pub recent: f64,
+    /// How often a trace is learnt from, on average: with more, the VAE learns few traces by heart.
+    pub passes: u32,
     /// Share of the traces that are held out from training, for scoring.
     pub held_out_share: f64,
     /// Held-out traces kept, at most; the newest stay.
@@ -33,6 +41,8 @@ impl Default for LearnerSettings {
             min_traces: 20,
             max_tokens: 4_096,
             replay: 4_096,
+            recent: 0.5,
+            passes: 20,
             held_out_share: 0.1,
             held_out: 400,
             batch: 32,

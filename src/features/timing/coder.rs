@@ -11,8 +11,9 @@ use super::{BINS, EndMode, StartMode};
 use crate::features::{Place, Skeleton, Token};
 use crate::trace::Trace;
 
-/// Values that bins of (operation, parent operation, mode, sibling index) need; with fewer, those
-/// of (operation, mode) are used.
+/// Values that bins of (operation, parent operation, first child's operation, mode, sibling index)
+/// need; with fewer, those without the child are used, and with too few of these, those of
+/// (operation, mode).
 const FINE_VALUES: usize = 150;
 
 /// Values that bins of (operation, mode) need; with fewer, those of the mode are used.
@@ -27,11 +28,33 @@ const MAX_TABLES: usize = 16_384;
 /// Sibling indices that are told apart: first, second, later.
 const INDICES: u32 = 2;
 
-/// In place of a token: no matter which, or none.
+/// Orders of two ends are mixed where the rarer one has more than this share.
+const MIXED: f64 = 0.02;
+
+/// In place of a token: no matter which.
 const ANY: u32 = u32::MAX;
 
-/// Whose bins: (token, parent token, start mode or end mode after the start modes, sibling index).
-type Context = (u32, u32, u8, u32);
+/// In place of a token: there is no such span.
+const NONE: u32 = u32::MAX - 1;
+
+/// Spans that the mode shares of a spot need; with fewer, those of a wider one are used.
+const SPOT_SPANS: u32 = 30;
+
+/// How many spans the shares of a wider spot count for in those of a narrower one.
+const WIDER: f32 = 2.0;
+
+/// Whose bins: (token, parent token, first child's token, start mode or end mode after the start
+/// modes, sibling index).
+type Context = (u32, u32, u32, u8, u32);
+
+/// Whose modes: (token, parent token, first child's token, sibling index, whether a sibling
+/// follows).
+type Spot = (u32, u32, u32, u32, bool);
+
+/// Shares of the start modes, then of the end modes.
+type ModeShares = [f32; MODES];
+
+const MODES: usize = super::START_MODES + super::END_MODES;
 
 /// Whose habit: (token, parent token, whether it has no children).
 type Pair = (u32, u32, bool);
@@ -47,6 +70,7 @@ type Pair = (u32, u32, bool);
 pub struct Coder {
     habits: HashMap<Pair, Habit, FixedState>,
     tables: HashMap<Context, Table, FixedState>,
+    modes: HashMap<Spot, ModeShares, FixedState>,
     unfitted: Table,
 }
 
@@ -56,6 +80,7 @@ pub struct Coder {
 struct Saved {
     habits: Vec<(Pair, Habit)>,
     tables: Vec<(Context, Table)>,
+    modes: Vec<(Spot, ModeShares)>,
 }
 
 impl Default for Coder {
@@ -64,6 +89,7 @@ impl Default for Coder {
         Self {
             habits: HashMap::default(),
             tables: HashMap::default(),
+            modes: HashMap::default(),
             unfitted: Table::unfitted(),
         }
     }
@@ -92,15 +118,20 @@ impl Coder {
             .map(|(pair, spans)| (pair, habit(pair.2, &spans)))
             .filter(|(_, habit)| *habit != Habit::default())
             .collect();
-        coder.tables = coder.survey(traces);
+        (coder.tables, coder.modes) = coder.survey(traces);
         coder
     }
 
-    /// Collects the distances of every context and fits the bins of those that have enough.
+    /// Collects the distances of every context and fits the bins of those that have enough, and
+    /// counts the modes of every spot.
     fn survey<'a>(
         &self,
         traces: impl Iterator<Item = (&'a Trace, &'a [Token])>,
-    ) -> HashMap<Context, Table, FixedState> {
+    ) -> (
+        HashMap<Context, Table, FixedState>,
+        HashMap<Spot, ModeShares, FixedState>,
+    ) {
+        let mut modes: BTreeMap<Spot, [u32; MODES]> = BTreeMap::new();
         let mut values: BTreeMap<Context, Vec<u64>> = BTreeMap::new();
         for (trace, tokens) in traces {
             let skeleton = Skeleton::of_trace(trace);
@@ -113,6 +144,10 @@ impl Coder {
                     let context = context(place, tokens, at, slot);
                     values.entry(context).or_default().push(distance);
                 };
+                let counts = modes.entry(spot(place, tokens, at)).or_default();
+                for slot in [start_slot(start.0), end_slot(end.0)] {
+                    counts[usize::from(slot)] += 1;
+                }
                 if at > 0 {
                     keep(start_slot(start.0), start.1);
                 }
@@ -120,18 +155,23 @@ impl Coder {
             }
         }
         let mut coarse: BTreeMap<Context, Vec<u64>> = BTreeMap::new();
-        for ((token, _, slot, _), distances) in &values {
-            for context in [(*token, ANY, *slot, 0), (ANY, ANY, *slot, 0)] {
+        let mut finer: BTreeMap<Context, Vec<u64>> = BTreeMap::new();
+        for (&context, distances) in &values {
+            let [_, middle, wide, widest] = wider(context);
+            for context in [wide, widest] {
                 coarse.entry(context).or_default().extend(distances);
             }
+            finer.entry(middle).or_default().extend(distances);
         }
-        values.retain(|_, distances| distances.len() >= FINE_VALUES);
+        values.retain(|context, distances| context.2 != NONE && distances.len() >= FINE_VALUES);
+        finer.retain(|_, distances| distances.len() >= FINE_VALUES);
         coarse.retain(|context, distances| context.0 == ANY || distances.len() >= COARSE_VALUES);
         // Coarse ones first: they stand in for whatever finds no room.
-        let fitted = coarse.into_iter().chain(values).take(MAX_TABLES);
-        fitted
-            .map(|(context, mut distances)| (context, Table::fit(&mut distances)))
-            .collect()
+        let fitted = coarse.into_iter().chain(finer).chain(values);
+        let tables = fitted
+            .take(MAX_TABLES)
+            .map(|(context, mut distances)| (context, Table::fit(&mut distances)));
+        (tables.collect(), mode_shares(&modes))
     }
 
     /// How start and end of every span hang.
@@ -190,12 +230,101 @@ impl Coder {
         self.end(&skeleton.places()[at], tokens, at, mode).shares()
     }
 
-    fn table(&self, (token, parent, slot, index): Context) -> &Table {
-        let fine = self.tables.get(&(token, parent, slot, index));
-        fine.or_else(|| self.tables.get(&(token, ANY, slot, 0)))
-            .or_else(|| self.tables.get(&(ANY, ANY, slot, 0)))
+    /// Shares of training spans per start mode and per end mode where this span stands; also of
+    /// modes that say nothing there. None of them is zero.
+    pub fn mode_shares(
+        &self,
+        skeleton: &Skeleton,
+        tokens: &[Token],
+        at: usize,
+    ) -> ([f32; super::START_MODES], [f32; super::END_MODES]) {
+        let spots = wider_spots(spot(&skeleton.places()[at], tokens, at));
+        let known = spots.iter().find_map(|spot| self.modes.get(spot));
+        let shares = known.unwrap_or(&EVEN);
+        let (mut starts, mut ends) = ([0.0; super::START_MODES], [0.0; super::END_MODES]);
+        let (start, end) = shares.split_at(super::START_MODES);
+        starts.copy_from_slice(start);
+        ends.copy_from_slice(end);
+        (starts, ends)
+    }
+
+    fn table(&self, context: Context) -> &Table {
+        let [finest, finer, coarse, coarsest] = wider(context);
+        let finest = match context.2 {
+            NONE => None,
+            _ => self.tables.get(&finest),
+        };
+        finest
+            .or_else(|| self.tables.get(&finer))
+            .or_else(|| self.tables.get(&coarse))
+            .or_else(|| self.tables.get(&coarsest))
             .unwrap_or(&self.unfitted)
     }
+}
+
+/// Shares where nothing was counted.
+const EVEN: ModeShares = {
+    let mut shares = [1.0 / super::END_MODES as f32; MODES];
+    let mut at = 0;
+    while at < super::START_MODES {
+        shares[at] = 1.0 / super::START_MODES as f32;
+        at += 1;
+    }
+    shares
+};
+
+/// A context and the wider ones that stand in for it, the narrowest first.
+fn wider((token, parent, child, slot, index): Context) -> [Context; 4] {
+    [
+        (token, parent, child, slot, index),
+        (token, parent, ANY, slot, index),
+        (token, ANY, ANY, slot, 0),
+        (ANY, ANY, ANY, slot, 0),
+    ]
+}
+
+/// A spot and the wider ones that stand in for it, the narrowest first.
+fn wider_spots((token, parent, child, index, followed): Spot) -> [Spot; 4] {
+    let leaf = if child == NONE { NONE } else { ANY };
+    [
+        (token, parent, child, index, followed),
+        (token, parent, leaf, index, followed),
+        (token, ANY, leaf, index, followed),
+        (ANY, ANY, leaf, index, followed),
+    ]
+}
+
+/// Shares of modes, each spot's smoothed by those of the next wider one.
+fn mode_shares(counts: &BTreeMap<Spot, [u32; MODES]>) -> HashMap<Spot, ModeShares, FixedState> {
+    let mut levels: [BTreeMap<Spot, [u32; MODES]>; 4] = Default::default();
+    for (&spot, counts) in counts {
+        let spots = wider_spots(spot);
+        for (at, level) in levels.iter_mut().enumerate() {
+            // A spot that is its own wider one is counted once a level: all have the same counts.
+            let sums = level.entry(spots[at]).or_default();
+            for (sum, count) in sums.iter_mut().zip(counts) {
+                *sum += count;
+            }
+        }
+    }
+    let mut shares: HashMap<Spot, ModeShares, FixedState> = HashMap::default();
+    for (at, level) in levels.iter().enumerate().rev() {
+        for (&spot, counts) in level {
+            let spans: u32 = counts[..super::START_MODES].iter().sum();
+            if at < 3 && spans < SPOT_SPANS {
+                continue;
+            }
+            let spots = wider_spots(spot);
+            let wide = spots[at + 1..].iter().find_map(|spot| shares.get(spot));
+            let wide = *wide.unwrap_or(&EVEN);
+            let mut own = [0.0; MODES];
+            for ((own, count), wide) in own.iter_mut().zip(counts).zip(wide) {
+                *own = (*count as f32 + WIDER * wide) / (spans as f32 + WIDER);
+            }
+            shares.insert(spot, own);
+        }
+    }
+    shares
 }
 
 fn start_slot(mode: StartMode) -> u8 {
@@ -209,15 +338,32 @@ fn end_slot(mode: EndMode) -> u8 {
 fn parent_token(place: &Place, tokens: &[Token]) -> u32 {
     place
         .parent
-        .map_or(ANY - 1, |parent| tokens[parent as usize].0)
+        .map_or(NONE, |parent| tokens[parent as usize].0)
+}
+
+/// The first child stands right behind its parent.
+fn child_token(place: &Place, tokens: &[Token], at: usize) -> u32 {
+    let child = tokens.get(at + 1).filter(|_| place.children > 0);
+    child.map_or(NONE, |token| token.0)
 }
 
 fn context(place: &Place, tokens: &[Token], at: usize, slot: u8) -> Context {
     (
         tokens[at].0,
         parent_token(place, tokens),
+        child_token(place, tokens, at),
         slot,
         place.index.min(INDICES),
+    )
+}
+
+fn spot(place: &Place, tokens: &[Token], at: usize) -> Spot {
+    (
+        tokens[at].0,
+        parent_token(place, tokens),
+        child_token(place, tokens, at),
+        place.index.min(INDICES),
+        place.next.is_some(),
     )
 }
 
@@ -233,8 +379,14 @@ fn pair(place: &Place, tokens: &[Token], at: usize) -> Pair {
 fn habit(leaf: bool, spans: &[References]) -> Habit {
     let mut habit = Habit::default();
     if !leaf && spans.len() >= HABIT_SPANS {
-        habit.last_start = scatter(spans.iter().map(|span| span.end - span.last_start))
-            < scatter(spans.iter().map(|span| span.end - span.children));
+        let last_start = scatter(spans.iter().map(|span| span.end - span.last_start));
+        let children = scatter(spans.iter().map(|span| span.end - span.children));
+        // Which of two ends comes first must not be left to chance: where it is always the same,
+        // the start takes the place of the ends only if it is far more telling.
+        let before = spans.iter().filter(|span| span.end < span.children).count();
+        let seldom = before.min(spans.len() - before);
+        let mixed = seldom as f64 > MIXED * spans.len() as f64;
+        habit.last_start = last_start < children / if mixed { 1 } else { 4 };
     }
     let overlapped = |span: &References| span.later.filter(|&(_, next)| span.end > next);
     let open: Vec<(i64, i64, i64)> = spans
@@ -276,9 +428,11 @@ impl From<Coder> for Saved {
         let mut saved = Self {
             habits: coder.habits.into_iter().collect(),
             tables: coder.tables.into_iter().collect(),
+            modes: coder.modes.into_iter().collect(),
         };
         saved.habits.sort_unstable_by_key(|(pair, _)| *pair);
         saved.tables.sort_unstable_by_key(|(context, _)| *context);
+        saved.modes.sort_unstable_by_key(|(spot, _)| *spot);
         saved
     }
 }
@@ -290,9 +444,18 @@ impl TryFrom<Saved> for Coder {
         if !saved.tables.iter().all(|(_, table)| table.is_sound()) {
             return Err("a table of time bins is damaged");
         }
+        let sound = |share: &f32| *share > 0.0 && *share <= 1.0;
+        if !saved
+            .modes
+            .iter()
+            .all(|(_, shares)| shares.iter().all(sound))
+        {
+            return Err("the shares of time modes are damaged");
+        }
         Ok(Self {
             habits: saved.habits.into_iter().collect(),
             tables: saved.tables.into_iter().collect(),
+            modes: saved.modes.into_iter().collect(),
             unfitted: Table::unfitted(),
         })
     }

@@ -20,6 +20,7 @@ pub use table::FARTHEST;
 use super::{Skeleton, Token};
 use crate::model::TimeCode;
 use crate::trace::Trace;
+use table::score;
 
 /// Bins of a distance. The first and the last are escapes, for distances that the training values
 /// of the context do not cover (far below, far above): codes may use them, samplers never draw
@@ -56,8 +57,9 @@ pub(super) fn codes(
 
 impl Clock {
     /// Adds the span at `at`, which was entered, by its codes. Returns the scores of its start and
-    /// its end: how high they are among the training values of their contexts (0 is the middle,
-    /// the root's start is 0).
+    /// its end: how high they are among the training values of their contexts, whatever their modes
+    /// (0 is the middle, the root's start is 0): an end before the children's is lower than any
+    /// behind it.
     pub fn push_codes(
         &mut self,
         coder: &Coder,
@@ -68,17 +70,22 @@ impl Clock {
     ) -> [f32; 2] {
         let place = &skeleton.places()[at];
         let (start, end) = codes;
+        let (start_shares, end_shares) = coder.mode_shares(skeleton, tokens, at);
         let mode = StartMode::from_number(start.mode);
         let table = coder.start(place, tokens, at, mode);
         let begin = self.start(place, (mode, table.distance(start.bin, start.within)));
         let start_score = match place.parent {
-            Some(_) => table.score(start.bin, start.within),
+            Some(_) => {
+                let level = table.level(start.bin, start.within);
+                score(mode.level(&start_shares, level))
+            }
             None => 0.0,
         };
         let mode = EndMode::from_number(end.mode);
         let table = coder.end(place, tokens, at, mode);
         let distance = table.distance(end.bin, end.within);
         self.push(skeleton, at, begin, (mode, distance));
-        [start_score, table.score(end.bin, end.within)]
+        let level = table.level(end.bin, end.within);
+        [start_score, score(mode.level(&end_shares, level))]
     }
 }

@@ -57,6 +57,18 @@ impl StartMode {
             .unwrap_or(Self::Gap)
     }
 
+    /// How early a start is among all starts of its context, from the shares of the modes and its
+    /// level within its own: whatever lies before the frontier is earlier than a gap behind it.
+    pub(super) fn level(self, shares: &[f32; START_MODES], level: f32) -> f32 {
+        let [gap, overlap, before] = *shares;
+        let all = gap + overlap + before;
+        match self {
+            Self::Before => before * (1.0 - level) / all,
+            Self::Overlap => (before + overlap * level) / all,
+            Self::Gap => (before + overlap + gap * level) / all,
+        }
+    }
+
     /// Whether the mode says something for a span with so many siblings before it.
     pub fn fits(self, index: u32) -> bool {
         match self {
@@ -87,6 +99,27 @@ impl EndMode {
             .get(usize::from(number))
             .copied()
             .unwrap_or(Self::Duration)
+    }
+
+    /// How late an end is among all ends of its context that hang on the same, from the shares of
+    /// the modes and its level within its own: before is earlier than after.
+    pub(super) fn level(self, shares: &[f32; END_MODES], level: f32) -> f32 {
+        let at = self as usize;
+        if at == 0 {
+            return level;
+        }
+        // After and before stand side by side.
+        let is_after = at % 2 == 1;
+        let (after, before) = if is_after {
+            (shares[at], shares[at + 1])
+        } else {
+            (shares[at - 1], shares[at])
+        };
+        let all = after + before;
+        match is_after {
+            true => (before + after * level) / all,
+            false => before * (1.0 - level) / all,
+        }
     }
 
     /// Whether the end is known only with the siblings that come later.

@@ -120,10 +120,9 @@ impl Table {
         (unit - 1).saturating_mul(self.tick).min(FARTHEST - 1)
     }
 
-    /// How high a code is among the training values: about the number of standard deviations from
-    /// the middle (a logistic curve in place of the normal one). Between -5 and 5.
-    pub(super) fn score(&self, bin: u8, within: f64) -> f32 {
-        let level = match bin {
+    /// How high a code is among the training values: the share of them that is lower.
+    pub(super) fn level(&self, bin: u8, within: f64) -> f32 {
+        match bin {
             BELOW => 0.0,
             bin if bin >= ABOVE => 1.0,
             bin => {
@@ -134,9 +133,7 @@ impl Table {
                 let share = if single { 0.5 } else { within as f32 };
                 low + share.clamp(0.0, 1.0) * (high - low)
             }
-        };
-        let level = level.clamp(3e-4, 1.0 - 3e-4);
-        (level / (1.0 - level)).ln() / 1.702
+        }
     }
 
     /// Share of training values in each bin, none of them zero.
@@ -187,6 +184,13 @@ fn part_atoms(edges: &mut [u64]) {
     }
 }
 
+/// A level as about the number of standard deviations from the middle (a logistic curve in place of
+/// the normal one). Between -5 and 5.
+pub(super) fn score(level: f32) -> f32 {
+    let level = level.clamp(3e-4, 1.0 - 3e-4);
+    (level / (1.0 - level)).ln() / 1.702
+}
+
 fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
@@ -231,7 +235,7 @@ mod tests {
             distance,
             "bin {bin} at {within}"
         );
-        assert!(table.score(bin, within).abs() <= 5.0);
+        assert!(score(table.level(bin, within)).abs() <= 5.0);
     }
 
     proptest! {
@@ -259,7 +263,7 @@ mod tests {
         fn any_bin_and_position_is_a_distance(bin in any::<u8>(), within in any::<f64>()) {
             for table in [table([]), table([0; 9]), table((0..99).map(|v| v * v * 256))] {
                 prop_assert!(table.distance(bin, within) < FARTHEST);
-                prop_assert!(table.score(bin, within).abs() <= 5.0);
+                prop_assert!(score(table.level(bin, within)).abs() <= 5.0);
             }
         }
     }
@@ -292,6 +296,6 @@ mod tests {
         let total: f32 = table.shares().iter().sum();
         assert!((total - 1.0).abs() < 1e-3, "{total}");
         let (bin, within) = table.code(15_000);
-        assert!(table.score(bin, within).abs() < 0.05);
+        assert!(score(table.level(bin, within)).abs() < 0.05);
     }
 }

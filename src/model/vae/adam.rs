@@ -52,6 +52,16 @@ pub(super) fn gradients(
     Ok(Some(gradients))
 }
 
+/// The part of the rates' height that is left after so many steps.
+fn falling(settings: &VaeSettings, steps: u32) -> f32 {
+    if settings.horizon > 0 {
+        let spent = (steps as f32 / settings.horizon as f32).min(1.0);
+        return 0.5 + 0.5 * (std::f32::consts::PI * spent).cos();
+    }
+    let falling = 1.0 / (1.0 + steps as f32 / settings.half_life.max(1) as f32);
+    falling.max(LEAST)
+}
+
 /// One step of all parameters; `steps` were taken before.
 pub(super) fn descend(
     params: &mut [Param],
@@ -60,8 +70,7 @@ pub(super) fn descend(
     steps: u32,
 ) {
     let warm = ((steps + 1) as f32 / settings.warmup.max(1) as f32).min(1.0);
-    let falling = 1.0 / (1.0 + steps as f32 / settings.half_life.max(1) as f32);
-    let height = warm * falling.max(LEAST);
+    let height = warm * falling(settings, steps);
     let due = |decay: f32| 1.0 - decay.powi(steps as i32 + 1);
     let (first_due, second_due) = (due(FIRST), due(SECOND));
     let keep = settings

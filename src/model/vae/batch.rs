@@ -14,7 +14,7 @@ pub(super) struct Packed {
     /// Which sequence each column is: the longest first.
     order: Vec<usize>,
     /// First row of each step.
-    offsets: Vec<usize>,
+    pub(super) offsets: Vec<usize>,
 }
 
 impl Packed {
@@ -172,6 +172,9 @@ pub(super) fn arity_class(children: u32, arities: usize) -> (u32, f64) {
     (last, ((n + 1.0) * (n + 2.0)).ln())
 }
 
+/// Labels around a span that the timing network reads.
+pub(super) const TIMING_LABELS: usize = 6;
+
 /// What the timing network reads and is to tell. One entry per row unless said otherwise.
 #[derive(Default)]
 pub(super) struct Times {
@@ -179,14 +182,20 @@ pub(super) struct Times {
     pub(super) sequence: Vec<u32>,
     /// [rows * features].
     pub(super) told: Vec<f32>,
-    /// Tokens of the span, its parent, its previous and its next sibling; 0 for none.
-    pub(super) labels: [Vec<u32>; 4],
+    /// Tokens of the span, its parent, its previous and its next sibling, its grandparent and its
+    /// first child, each plus one; 0 for none.
+    pub(super) labels: [Vec<u32>; TIMING_LABELS],
+    /// Scores of start and end. [rows * 2].
+    pub(super) scores: Vec<f32>,
     /// Bits of the modes that say something.
     pub(super) start_fits: Vec<u16>,
     pub(super) end_fits: Vec<u16>,
     /// [rows * bins].
     pub(super) start_shares: Vec<f32>,
     pub(super) end_shares: Vec<f32>,
+    /// [rows * start modes], [rows * end modes].
+    pub(super) start_mode_shares: Vec<f32>,
+    pub(super) end_mode_shares: Vec<f32>,
     pub(super) start_mode: Vec<u32>,
     pub(super) start_bin: Vec<u32>,
     pub(super) end_mode: Vec<u32>,
@@ -199,7 +208,7 @@ impl Times {
     pub(super) fn new(lessons: &[&Lesson], settings: &VaeSettings) -> Self {
         let lengths: Vec<usize> = lessons.iter().map(|lesson| lesson.example.len()).collect();
         let packed = Packed::new(&lengths);
-        let labels: Vec<Vec<[u32; 4]>> = lessons
+        let labels: Vec<Vec<[u32; TIMING_LABELS]>> = lessons
             .iter()
             .map(|lesson| timing_labels(&lesson.example))
             .collect();
@@ -212,12 +221,17 @@ impl Times {
             for (all, label) in told.labels.iter_mut().zip(labels[sequence][at]) {
                 all.push(label);
             }
+            told.scores.extend(part(&lesson.scores, 2));
             told.start_fits.push(lesson.start_fits[at]);
             told.end_fits.push(lesson.end_fits[at]);
             told.start_shares
                 .extend(part(&lesson.start_shares, settings.bins));
             told.end_shares
                 .extend(part(&lesson.end_shares, settings.bins));
+            told.start_mode_shares
+                .extend(part(&lesson.start_mode_shares, settings.start_modes));
+            told.end_mode_shares
+                .extend(part(&lesson.end_mode_shares, settings.end_modes));
             let (start, end) = (lesson.example.start[at], lesson.example.end[at]);
             told.start_mode.push(start.mode.into());
             told.start_bin.push(start.bin.into());
@@ -230,9 +244,10 @@ impl Times {
     }
 }
 
-fn timing_labels(example: &Example) -> Vec<[u32; 4]> {
+fn timing_labels(example: &Example) -> Vec<[u32; TIMING_LABELS]> {
     let mut tree = Tree::default();
-    let mut labels: Vec<[u32; 4]> = Vec::with_capacity(example.len());
+    let mut parents: Vec<Option<u32>> = Vec::with_capacity(example.len());
+    let mut labels: Vec<[u32; TIMING_LABELS]> = Vec::with_capacity(example.len());
     for (at, &children) in example.arity.iter().enumerate() {
         let slot = tree.slot();
         tree.add(children);
@@ -240,8 +255,19 @@ fn timing_labels(example: &Example) -> Vec<[u32; 4]> {
         let own = example.tokens[at] + 1;
         if let Some(previous) = slot.previous {
             labels[previous as usize][3] = own;
+        } else if let Some(parent) = slot.parent {
+            labels[parent as usize][5] = own;
         }
-        labels.push([own, token(slot.parent), token(slot.previous), 0]);
+        let above = slot.parent.and_then(|parent| parents[parent as usize]);
+        parents.push(slot.parent);
+        labels.push([
+            own,
+            token(slot.parent),
+            token(slot.previous),
+            0,
+            token(above),
+            0,
+        ]);
     }
     labels
 }

@@ -6,8 +6,10 @@ use super::batch::{Structures, Times};
 use super::gru::gru;
 use super::nll::nll;
 use super::params::Net;
+use super::pool::Mean;
+use super::recall::recall;
 use super::tree::{LABEL_TABLES, SLOT_FEATURES};
-use super::{VaeError, VaeSettings};
+use super::{PLAN_SUM, VaeError, VaeSettings};
 
 /// The logit of a mode that says nothing at a span.
 const IMPOSSIBLE: f32 = -1e4;
@@ -111,27 +113,38 @@ pub(super) fn timing(
     settings: &VaeSettings,
     codes: &Tensor,
     told: &Times,
+    dropout: &mut Dropout<'_>,
 ) -> Result<Tensor, VaeError> {
     let device = &Device::Cpu;
     let rows = told.start_mode.len();
     let packed = told.steps.as_ref().ok_or(VaeError::Empty)?;
     let wide = |numbers: &[f32], width: usize| Tensor::new(numbers, device)?.reshape((rows, width));
-    let mut parts = vec![wide(&told.told, settings.features)?];
+    let [own, parent, ..] = &told.labels;
+    let queries = (net.rows("timing.query", own)? + net.rows("timing.query_parent", parent)?)?;
+    let keys = (net.rows("timing.key", own)? + net.rows("timing.key_parent", parent)?)?;
+    let recalled = recall(&queries, &keys, settings.recall_heads, packed, &told.scores)?;
+    let mut parts = vec![wide(&told.told, settings.features)?, recalled];
     for labels in &told.labels {
         parts.push(net.rows("timing.token", labels)?);
     }
-    parts.push(codes.index_select(&Tensor::new(told.sequence.as_slice(), device)?, 0)?);
-    let x = Tensor::cat(&parts, 1)?; // [rows, inputs]
+    let sequence = Tensor::new(told.sequence.as_slice(), device)?;
+    parts.push(plan(net, told, codes.dim(0)?)?.index_select(&sequence, 0)?);
+    parts.push(codes.index_select(&sequence, 0)?);
+    let x = dropout.thin(&Tensor::cat(&parts, 1)?)?; // [rows, inputs]
     let gates = net.linear(&x, "timing.gates", "timing.gates_bias")?;
     let h = gru(&gates, net.get("timing.recurrent")?, &packed.steps)?; // [rows, hidden]
-    let x = Tensor::cat(&[x, h], 1)?; // [rows, inputs + hidden]
+    let x = Tensor::cat(&[x, dropout.thin(&h)?], 1)?; // [rows, inputs + hidden]
+    // Each token reads the hidden layers in a way of its own.
+    let own: Vec<u32> = told.labels[0].iter().map(|label| label - 1).collect();
 
     let hidden = net.linear(&x, "timing.start_hidden", "timing.start_hidden_bias")?;
+    let hidden = (&hidden + (&hidden * net.rows("timing.start_gain", &own)?)?)?;
     let logits = net.linear(
         &hidden.relu()?,
         "timing.start_mode_out",
         "timing.start_mode_out_bias",
     )?;
+    let logits = (logits + wide(&told.start_mode_shares, settings.start_modes)?)?;
     let logits = (logits + impossible(&told.start_fits, settings.start_modes)?)?;
     let mode = nll(&logits, told.start_mode.clone())?;
     let hidden = (hidden + net.rows("timing.start_mode", &told.start_mode)?)?.relu()?;
@@ -142,6 +155,7 @@ pub(super) fn timing(
     let start = ((mode + bin)? * starts)?;
 
     let hidden = net.linear(&x, "timing.end_hidden", "timing.end_hidden_bias")?;
+    let hidden = (&hidden + (&hidden * net.rows("timing.end_gain", &own)?)?)?;
     let hidden = (hidden + net.rows("timing.end_start_mode", &told.start_mode)?)?;
     let hidden = (hidden + net.rows("timing.end_start_bin", &told.start_bin)?)?;
     let logits = net.linear(
@@ -149,6 +163,7 @@ pub(super) fn timing(
         "timing.end_mode_out",
         "timing.end_mode_out_bias",
     )?;
+    let logits = (logits + wide(&told.end_mode_shares, settings.end_modes)?)?;
     let logits = (logits + impossible(&told.end_fits, settings.end_modes)?)?;
     let mode = nll(&logits, told.end_mode.clone())?;
     let hidden = (hidden + net.rows("timing.end_mode", &told.end_mode)?)?.relu()?;
@@ -156,6 +171,73 @@ pub(super) fn timing(
     let logits = (logits + wide(&told.end_shares, settings.bins)?)?;
     let bin = nll(&logits, told.end_bin.clone())?;
     Ok(((start + mode)? + bin)?)
+}
+
+/// What a whole structure says to the times of each of its spans: its tokens, as a mean and as a
+/// sum. Shapes: -> [sequences, plan].
+fn plan(net: &Net, told: &Times, sequences: usize) -> Result<Tensor, VaeError> {
+    let own: Vec<u32> = told.labels[0].iter().map(|label| label - 1).collect();
+    let rows: Vec<u32> = (0..own.len() as u32).collect();
+    let mut spans = vec![0.0_f32; sequences];
+    for &sequence in &told.sequence {
+        spans[sequence as usize] += PLAN_SUM;
+    }
+    let mean =
+        Mean::new(&rows, &told.sequence, sequences)?.of(&net.rows("timing.plan_token", &own)?)?;
+    let spans = Tensor::from_vec(spans, (sequences, 1), &Device::Cpu)?;
+    let both = Tensor::cat(&[&mean, &mean.broadcast_mul(&spans)?], 1)?;
+    let plan = net.linear(&both, "timing.plan_hidden", "timing.plan_hidden_bias")?;
+    Ok(plan.relu()?)
+}
+
+/// Leaves out parts of a layer at random, in training.
+pub(super) struct Dropout<'a> {
+    /// Share that is left out.
+    share: f32,
+    /// None outside training: nothing is left out.
+    rng: Option<&'a mut dyn rand::Rng>,
+}
+
+impl<'a> Dropout<'a> {
+    pub(super) fn of(share: f32, rng: &'a mut impl rand::Rng) -> Self {
+        Self {
+            share,
+            rng: Some(rng),
+        }
+    }
+
+    pub(super) fn none() -> Self {
+        Self {
+            share: 0.0,
+            rng: None,
+        }
+    }
+
+    /// Sets a share of the numbers to nothing and makes the others greater, so that sums keep
+    /// their mean. Shapes: [rows, width] -> the same.
+    fn thin(&mut self, x: &Tensor) -> Result<Tensor, VaeError> {
+        let (share, Some(rng)) = (self.share, &mut self.rng) else {
+            return Ok(x.clone());
+        };
+        if share <= 0.0 {
+            return Ok(x.clone());
+        }
+        let below = (f64::from(share) * 65_536.0) as u16;
+        let scale = 1.0 / (1.0 - share);
+        let count = x.elem_count();
+        let mut mask = Vec::with_capacity(count + 4);
+        while mask.len() < count {
+            let drawn = rng.next_u64();
+            mask.extend(
+                (0..4).map(|part| match (drawn >> (16 * part)) as u16 >= below {
+                    true => scale,
+                    false => 0.0,
+                }),
+            );
+        }
+        mask.truncate(count);
+        Ok((x * Tensor::from_vec(mask, x.shape(), &Device::Cpu)?)?)
+    }
 }
 
 /// What is added to the logits of modes that say nothing. Shapes: [rows] -> [rows, modes].

@@ -10,10 +10,17 @@ pub struct Lesson {
     pub example: Example,
     /// What is known before each span's times. Shape: `[spans * features]`.
     pub told: Vec<f32>,
+    /// How high each span's start and end are among training values: what later spans may look
+    /// back at. Shape: `[spans * 2]`.
+    pub scores: Vec<f32>,
     /// Log shares of training values per bin, in the mode that the start has. Shape: `[spans * bins]`.
     pub start_shares: Vec<f32>,
     /// Log shares of training values per bin, in the mode that the end has. Shape: `[spans * bins]`.
     pub end_shares: Vec<f32>,
+    /// Log shares of training spans per start mode. Shape: `[spans * start_modes]`.
+    pub start_mode_shares: Vec<f32>,
+    /// Log shares of training spans per end mode. Shape: `[spans * end_modes]`.
+    pub end_mode_shares: Vec<f32>,
     /// Which start modes say something for each span: bit `m` for mode `m`. Shape: `[spans]`.
     pub start_fits: Vec<u16>,
     /// Which end modes say something for each span: bit `m` for mode `m`. Shape: `[spans]`.
@@ -68,6 +75,13 @@ impl Lesson {
             return Some("not every span has everything");
         }
         let bins = spans * settings.bins;
+        if self.scores.len() != spans * 2 {
+            return Some("the scores of its times have another size");
+        }
+        let modes = [settings.start_modes, settings.end_modes].map(|modes| spans * modes);
+        if [self.start_mode_shares.len(), self.end_mode_shares.len()] != modes {
+            return Some("the shares of its modes have another size");
+        }
         if self.told.len() != spans * settings.features
             || [self.start_shares.len(), self.end_shares.len()] != [bins; 2]
         {

@@ -19,8 +19,10 @@ mod gru;
 mod lesson;
 mod nll;
 mod params;
+mod pool;
 mod posterior;
 mod profiles;
+mod recall;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -32,13 +34,14 @@ use candle_core::{Device, Tensor};
 use crate::model::{Example, Nats};
 use batch::{Structures, Times};
 use codebook::Codebook;
+use decoder::Dropout;
 use params::{Net, Param, specs, take};
 use posterior::{Seen, codes, merge, straight_through};
 
 pub use lesson::{Lesson, Terms};
 pub use params::Tensors;
 pub use profiles::ProfileRows;
-pub use settings::{LANES, VaeSettings};
+pub use settings::{LANES, PLAN_SUM, VaeSettings};
 pub use tree::{LABEL_TABLES, LABELS, LINKS, SLOT_FEATURES, Slot, Tree, link_class};
 pub use weights::Weights;
 
@@ -240,7 +243,8 @@ impl Vae {
 
         let times = Times::new(lessons, settings);
         let codes = codes.narrow(0, groups.len(), timed.len())?;
-        let times = decoder::timing(&net, settings, &codes, &times)?.sum_all()?;
+        let mut dropout = Dropout::of(settings.dropout, rng);
+        let times = decoder::timing(&net, settings, &codes, &times, &mut dropout)?.sum_all()?;
         let times = (times / timed.len() as f64)?;
 
         let spans = examples.iter().map(|example| example.len()).sum::<usize>() as f64;
@@ -312,7 +316,8 @@ impl Vae {
             let every: Vec<usize> = (0..lessons.len()).collect();
             let chosen = codes(&self.codebook, settings, &coded, &every)?;
             let times = Times::new(lessons, settings);
-            let told = decoder::timing(&net, settings, &chosen, &times)?.to_vec1::<f32>()?;
+            let told = decoder::timing(&net, settings, &chosen, &times, &mut Dropout::none())?;
+            let told = told.to_vec1::<f32>()?;
             for (&of, told) in times.sequence.iter().zip(told) {
                 nats[of as usize].timing += f64::from(told);
             }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor, Var};
 use rand::RngExt;
 
+use super::batch::TIMING_LABELS;
 use super::tree::{LINKS, SLOT_CLASSES, SLOT_FEATURES};
 use super::{VaeError, VaeSettings};
 
@@ -17,6 +18,8 @@ pub(super) const STATUSES: usize = 3;
 const STATUS_WIDTH: usize = 4;
 const ARITY_WIDTH: usize = 12;
 const CLASS_WIDTH: usize = 8;
+/// How strongly a timing network that has learnt nothing bends the shares of bins.
+const BEND: f32 = 0.5;
 const PROFILE_WIDTH: usize = 8;
 /// The logit that a new token's bias begins with: known tokens keep their shares.
 const NEW_TOKEN: f32 = -6.0;
@@ -39,6 +42,9 @@ enum Begin {
     Zero,
     /// Uniform within so much of zero.
     Within(f32),
+    /// Each row a smooth curve over the columns: the first four Legendre polynomials, with weights
+    /// uniform within so much of zero. For bins, which are in order.
+    Smooth(f32),
     /// The same but for the first row, which is zero: it stands for nothing.
     AfterFirst(f32),
 }
@@ -77,9 +83,14 @@ pub(super) fn structure_inputs(settings: &VaeSettings) -> usize {
         + settings.code_size
 }
 
-/// Columns of the timing network's input: what is told, labels around the span, then z_G.
+/// Columns of the timing network's input: what is told, labels around the span, the plan of the
+/// whole structure, then z_G.
 pub(super) fn timing_inputs(settings: &VaeSettings) -> usize {
-    settings.features + 4 * settings.embedding + settings.code_size
+    settings.features
+        + 2 * settings.recall_heads
+        + TIMING_LABELS * settings.embedding
+        + settings.plan
+        + settings.code_size
 }
 
 /// Columns of the encoder's input per span.
@@ -301,6 +312,25 @@ pub(super) fn specs(settings: &VaeSettings, tokens: usize, profiles: usize) -> V
         embedding,
         true,
     );
+    let keys = s.recall_heads * s.recall_width;
+    for name in [
+        "timing.query",
+        "timing.query_parent",
+        "timing.key",
+        "timing.key_parent",
+    ] {
+        add(name, part, &[tokens + 1, keys], Begin::Within(1.5), true);
+    }
+    let plan = s.plan;
+    add("timing.plan_token", part, &[tokens, plan], embedding, true);
+    add(
+        "timing.plan_hidden",
+        part,
+        &[2 * plan, plan],
+        fan(2 * plan),
+        false,
+    );
+    add("timing.plan_hidden_bias", part, &[plan], Begin::Zero, false);
     add("timing.gates", part, &[told, 3 * timing], fan(told), false);
     add("timing.gates_bias", part, &[3 * timing], Begin::Zero, false);
     add(
@@ -326,6 +356,13 @@ pub(super) fn specs(settings: &VaeSettings, tokens: usize, profiles: usize) -> V
         false,
     );
     add(
+        "timing.start_gain",
+        part,
+        &[tokens, timing],
+        Begin::Zero,
+        true,
+    );
+    add(
         "timing.start_mode_out",
         part,
         &[timing, s.start_modes],
@@ -346,12 +383,12 @@ pub(super) fn specs(settings: &VaeSettings, tokens: usize, profiles: usize) -> V
         embedding,
         false,
     );
-    // Bins begin at the shares that the coder counted, to which these add nothing yet.
+    // Bins begin near the shares that the coder counted: these add smooth curves, small ones.
     add(
         "timing.start_bin_out",
         part,
         &[timing, s.bins],
-        Begin::Zero,
+        Begin::Smooth(BEND / (timing as f32).sqrt()),
         false,
     );
     add(
@@ -368,6 +405,13 @@ pub(super) fn specs(settings: &VaeSettings, tokens: usize, profiles: usize) -> V
         &[timing],
         Begin::Zero,
         false,
+    );
+    add(
+        "timing.end_gain",
+        part,
+        &[tokens, timing],
+        Begin::Zero,
+        true,
     );
     add(
         "timing.end_start_mode",
@@ -408,7 +452,7 @@ pub(super) fn specs(settings: &VaeSettings, tokens: usize, profiles: usize) -> V
         "timing.end_bin_out",
         part,
         &[timing, s.bins],
-        Begin::Zero,
+        Begin::Smooth(BEND / (timing as f32).sqrt()),
         false,
     );
     add(
@@ -467,10 +511,9 @@ impl Param {
     /// First values from the generator.
     pub(super) fn new(spec: Spec, rng: &mut impl rand::Rng) -> Self {
         let count = spec.shape.iter().product();
-        let mut value: Vec<f32> = (0..count).map(|_| spec.begin.draw(rng)).collect();
-        if let (Begin::AfterFirst(_), Some(width)) = (spec.begin, spec.shape.last()) {
-            value[..*width].fill(0.0);
-        }
+        let width = spec.shape.last().copied().unwrap_or(1).max(1);
+        let mut value = Vec::with_capacity(count);
+        spec.begin.fill(&mut value, count / width, width, rng);
         Self {
             first: vec![0.0; count],
             second: vec![0.0; count],
@@ -483,16 +526,16 @@ impl Param {
     /// Takes a longer first axis: old rows stay, new ones are drawn.
     pub(super) fn grow(&mut self, spec: &Spec, rng: &mut impl rand::Rng) {
         let count: usize = spec.shape.iter().product();
-        let bias = spec.name == "structure.token_out_bias";
-        while self.value.len() < count {
-            let begin = if bias {
-                NEW_TOKEN
-            } else {
-                spec.begin.draw(rng)
-            };
-            self.value.push(begin);
-            self.average.push(begin);
+        let missing = count.saturating_sub(self.value.len());
+        if spec.name == "structure.token_out_bias" {
+            self.value.resize(count, NEW_TOKEN);
+        } else {
+            let width = count / spec.shape[0].max(1);
+            let begin = spec.begin;
+            begin.fill(&mut self.value, missing / width.max(1), width, rng);
         }
+        let new = self.average.len();
+        self.average.extend_from_slice(&self.value[new..]);
         self.first.resize(count, 0.0);
         self.second.resize(count, 0.0);
         self.spec = spec.clone();
@@ -549,11 +592,29 @@ pub(super) fn take(from: &mut Tensors, name: &str, shape: &[usize]) -> Result<Ve
 }
 
 impl Begin {
-    fn draw(self, rng: &mut impl rand::Rng) -> f32 {
-        match self {
-            Self::Zero => 0.0,
-            Self::Within(range) | Self::AfterFirst(range) => {
-                (rng.random::<f32>() * 2.0 - 1.0) * range
+    /// First values of so many rows of this width.
+    fn fill(self, values: &mut Vec<f32>, rows: usize, width: usize, rng: &mut impl rand::Rng) {
+        let mut within = |range: f32| (rng.random::<f32>() * 2.0 - 1.0) * range;
+        for _ in 0..rows {
+            match self {
+                Self::Zero => values.resize(values.len() + width, 0.0),
+                Self::AfterFirst(_) if values.is_empty() => values.resize(width, 0.0),
+                Self::Within(range) | Self::AfterFirst(range) => {
+                    values.extend((0..width).map(|_| within(range)));
+                }
+                Self::Smooth(range) => {
+                    let weights = [within(range), within(range), within(range), within(range)];
+                    values.extend((0..width).map(|column| {
+                        let x = 2.0 * (column as f32 + 0.5) / width as f32 - 1.0;
+                        let curves = [
+                            x,
+                            1.5 * x * x - 0.5,
+                            2.5 * x * x * x - 1.5 * x,
+                            (35.0 * x * x * x * x - 30.0 * x * x + 3.0) / 8.0,
+                        ];
+                        weights.iter().zip(curves).map(|(w, c)| w * c).sum::<f32>()
+                    }));
+                }
             }
         }
     }

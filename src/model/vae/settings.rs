@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 /// Widths are rounded up to this by whoever sets them; kernels work on whole vectors.
 pub const LANES: usize = 16;
 
+/// What one span adds to the sum of a whole structure, so that sums are about as large as means.
+pub const PLAN_SUM: f32 = 1.0 / 32.0;
+
 /// Sizes of the networks and how they are trained. A checkpoint's tensors fit the settings they
 /// were trained with; rates and weights of terms may change between runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,6 +23,12 @@ pub struct VaeSettings {
     pub graph_hidden: usize,
     /// Width of token embeddings.
     pub embedding: usize,
+    /// Width of what the timing network is told of the whole structure; a multiple of 16.
+    pub plan: usize,
+    /// Heads with which a span looks back at the times of earlier ones.
+    pub recall_heads: usize,
+    /// Width of a key of a head.
+    pub recall_width: usize,
     /// Codes of z_G. 0 takes z_G out of the model (an ablation).
     pub codes: usize,
     /// Whether the encoder of z_G sees times besides the structure. With them a code can stand for
@@ -42,6 +51,12 @@ pub struct VaeSettings {
     /// Steps after which the rates have fallen to half, along 1 / (1 + steps / half_life), but
     /// never below a fifth: the horizon of online training is not known.
     pub half_life: u32,
+    /// Steps after which training ends, if that is known: the rates then fall to nothing along half
+    /// a cosine, in place of `half_life`. 0 where it is not known.
+    pub horizon: u32,
+    /// Share of what the timing network is told, and of its hidden layers, that is left out at
+    /// random in training: with it, slow executions are not known again by heart.
+    pub dropout: f32,
     /// Decay per step of the average of weights that scores and serves.
     pub average: f32,
     /// Weight of L_edge.
@@ -72,6 +87,9 @@ impl Default for VaeSettings {
             choice_hidden: 64,
             graph_hidden: 32,
             embedding: 24,
+            plan: 32,
+            recall_heads: 4,
+            recall_width: 16,
             codes: 64,
             graph_times: false,
             code_size: 16,
@@ -82,6 +100,8 @@ impl Default for VaeSettings {
             clip: 1.0,
             warmup: 50,
             half_life: 4_000,
+            horizon: 0,
+            dropout: 0.0,
             average: 0.99,
             lambda_edge: 1.0,
             beta_graph: 4.0,
@@ -104,6 +124,7 @@ impl VaeSettings {
             self.structure_hidden,
             self.timing_hidden,
             self.choice_hidden,
+            self.plan,
         ];
         if !widths.into_iter().all(whole) {
             return Some("hidden widths must be multiples of 16");
@@ -114,6 +135,8 @@ impl VaeSettings {
             self.code_size,
             self.features,
             self.max_spans,
+            self.recall_heads,
+            self.recall_width,
         ];
         if sizes.contains(&0) {
             return Some("sizes must be at least 1");
@@ -124,6 +147,9 @@ impl VaeSettings {
         }
         if self.arities < 2 || !(3..=256).contains(&self.bins) {
             return Some("there must be at least 2 arities and 3 to 256 bins");
+        }
+        if !(0.0..0.9).contains(&self.dropout) {
+            return Some("dropout must be at least 0 and below 0.9");
         }
         None
     }

@@ -18,6 +18,9 @@ fn small() -> VaeSettings {
         choice_hidden: 16,
         graph_hidden: 8,
         embedding: 4,
+        plan: 16,
+        recall_heads: 2,
+        recall_width: 4,
         codes: 4,
         code_size: 4,
         arities: 5,
@@ -56,6 +59,9 @@ fn request(kind: u32, calls: u32, bin: u8) -> Lesson {
     let even = |width: usize| vec![-(width as f32).ln(); spans * width];
     Lesson {
         told: (0..spans * 2).map(|at| at as f32 / 10.0).collect(),
+        scores: (0..spans * 2).map(|at| at as f32 / 7.0 - 0.5).collect(),
+        start_mode_shares: even(3),
+        end_mode_shares: even(9),
         start_shares: even(6),
         end_shares: even(6),
         start_fits: vec![0b011; spans],
@@ -369,8 +375,13 @@ fn the_decoder_sees_codes_and_its_own_earlier_output_and_nothing_else() {
     // A function that took anything of the encoder would not have these types.
     let _structure: fn(&Net, &Tensor, &Structures) -> Result<decoder::StructureNats, VaeError> =
         decoder::structure;
-    let _timing: fn(&Net, &VaeSettings, &Tensor, &Times) -> Result<Tensor, VaeError> =
-        decoder::timing;
+    let _timing: fn(
+        &Net,
+        &VaeSettings,
+        &Tensor,
+        &Times,
+        &mut Dropout<'_>,
+    ) -> Result<Tensor, VaeError> = decoder::timing;
     // What is served has no encoder in it.
     let vae = trained(small(), 0, &mut chance(13));
     let weights = vae.weights();

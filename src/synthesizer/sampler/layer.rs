@@ -143,6 +143,11 @@ impl Rows {
         }
     }
 
+    /// Width of a row.
+    pub(super) fn cols(&self) -> usize {
+        self.cols
+    }
+
     /// `row · x`.
     pub(super) fn product(&self, row: usize, x: &[f32]) -> f32 {
         let mut sums = [0.0_f32; LANES];
@@ -159,6 +164,14 @@ impl Rows {
     pub(super) fn add(&self, row: usize, out: &mut [f32]) {
         add_row(out, &self.numbers[row * self.cols..(row + 1) * self.cols]);
     }
+
+    /// `out *= 1 + row`.
+    pub(super) fn gain(&self, row: usize, out: &mut [f32]) {
+        let row = &self.numbers[row * self.cols..(row + 1) * self.cols];
+        for (number, gain) in out.iter_mut().zip(row) {
+            *number += *number * gain;
+        }
+    }
 }
 
 /// The part of a first layer that reads embeddings, numbers and z_G: what an embedding's row or a
@@ -170,6 +183,7 @@ pub(super) struct First {
     labels: Vec<Rows>,
     features: Vec<f32>,
     width: usize,
+    plan: Vec<f32>,
 }
 
 /// What a first layer's input columns are, in order.
@@ -178,6 +192,8 @@ pub(super) enum Input<'a> {
     Label(&'a str),
     /// So many numbers.
     Features(usize),
+    /// So many numbers that are the same for all spans of a trace.
+    Plan(usize),
     /// z_G.
     Code,
 }
@@ -199,6 +215,7 @@ impl First {
             labels: Vec::new(),
             features: Vec::new(),
             width: 0,
+            plan: Vec::new(),
         };
         let parts = |rows: Range<usize>| -> Result<(Vec<f32>, usize), VaeError> {
             let blocks: Result<Vec<_>, _> = layers
@@ -227,6 +244,10 @@ impl First {
                     let (part, cols) = parts(at..at + width)?;
                     at += width;
                     (first.features, first.width, first.cols) = (part, width, cols);
+                }
+                Input::Plan(width) => {
+                    (first.plan, first.cols) = parts(at..at + width)?;
+                    at += width;
                 }
                 Input::Code => {
                     let width = weights.settings().code_size;
@@ -258,6 +279,22 @@ impl First {
     pub(super) fn begin(&self, code: usize, labels: &[u32], out: &mut [f32]) {
         out.fill(0.0);
         self.codes.add(code, out);
+        for (table, &label) in self.labels.iter().zip(labels) {
+            table.add(label as usize, out);
+        }
+    }
+
+    /// Adds to `out` what a trace's code and plan say to all of its spans. Shape: out [cols].
+    pub(super) fn base(&self, code: usize, plan: &[f32], out: &mut Vec<f32>) {
+        let from = out.len();
+        out.resize(from + self.cols, 0.0);
+        self.codes.add(code, &mut out[from..]);
+        add_product(&mut out[from..], plan, &self.plan, plan.len(), self.cols);
+    }
+
+    /// As [`First::begin`], from a trace's base.
+    pub(super) fn begin_at(&self, base: &[f32], labels: &[u32], out: &mut [f32]) {
+        out.copy_from_slice(base);
         for (table, &label) in self.labels.iter().zip(labels) {
             table.add(label as usize, out);
         }

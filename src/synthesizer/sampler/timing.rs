@@ -6,17 +6,26 @@ use crate::features::context::{FEATURES, Memory, Walk};
 use crate::features::timing::{BINS, Coder, DRAWN, END_MODES, EndMode, START_MODES, StartMode};
 use crate::features::{Skeleton, Token, end_fits, start_fits};
 use crate::model::dense::{exponents, gru_step};
+use crate::model::vae::PLAN_SUM;
 use crate::model::{TimeCode, VaeError, Weights};
 
 /// The timing network, compiled.
 #[derive(Debug)]
 pub(super) struct Timing {
     hidden: usize,
+    /// How a span looks back at earlier ones: by its own label and by its parent's.
+    queries: [Rows; 2],
+    keys: [Rows; 2],
+    recall_heads: usize,
+    plan_token: Rows,
+    plan_hidden: Layer,
     gates: First,
     recurrent: Layer,
     /// Hidden layers of start and end, side by side: their inputs' part, and the state's part.
     heads: First,
     states: Layer,
+    /// What each token makes of the hidden layers of start and end.
+    gains: [Rows; 2],
     start_mode_out: Layer,
     start_mode: Rows,
     start_bin_out: Layer,
@@ -52,15 +61,22 @@ impl Timed {
         }
     }
 
-    /// Tokens of the span, its parent, its previous and its next sibling, each plus one; 0 for none.
-    fn labels(skeleton: &Skeleton, tokens: &[Token], at: usize) -> [u32; 4] {
+    /// Tokens of the span, its parent, its previous and its next sibling, its grandparent and its
+    /// first child, each plus one; 0 for none.
+    fn labels(skeleton: &Skeleton, tokens: &[Token], at: usize) -> [u32; 6] {
         let place = &skeleton.places()[at];
         let token = |at: Option<u32>| at.map_or(0, |at| tokens[at as usize].0 + 1);
+        let above = place
+            .parent
+            .and_then(|at| skeleton.places()[at as usize].parent);
+        let child = tokens.get(at + 1).filter(|_| place.children > 0);
         [
             tokens[at].0 + 1,
             token(place.parent),
             token(place.previous),
             token(place.next),
+            token(above),
+            child.map_or(0, |token| token.0 + 1),
         ]
     }
 }
@@ -74,6 +90,15 @@ struct Buffers {
     layer: Vec<f32>,
     logits: Vec<f32>,
     starts: Vec<TimeCode>,
+    modes: Vec<([f32; START_MODES], [f32; END_MODES])>,
+    recalling: Recalling,
+}
+
+/// Buffers of a look back.
+#[derive(Debug, Default)]
+struct Recalling {
+    query: Vec<f32>,
+    weights: Vec<f32>,
 }
 
 impl Timing {
@@ -91,11 +116,14 @@ impl Timing {
         }
         let named = |name| matrix(weights, name);
         let inputs = [
-            Input::Features(FEATURES),
+            Input::Features(FEATURES + 2 * sizes.recall_heads),
             Input::Label("timing.token"),
             Input::Label("timing.token"),
             Input::Label("timing.token"),
             Input::Label("timing.token"),
+            Input::Label("timing.token"),
+            Input::Label("timing.token"),
+            Input::Plan(sizes.plan),
             Input::Code,
         ];
         let heads = [
@@ -114,10 +142,16 @@ impl Timing {
         let rows = |name| -> Result<Rows, VaeError> { Ok(Rows::new(&named(name)?)) };
         Ok(Self {
             hidden,
+            queries: [rows("timing.query")?, rows("timing.query_parent")?],
+            keys: [rows("timing.key")?, rows("timing.key_parent")?],
+            recall_heads: sizes.recall_heads,
+            plan_token: rows("timing.plan_token")?,
+            plan_hidden: out("timing.plan_hidden", "timing.plan_hidden_bias")?,
             gates: First::new(weights, &inputs, &[("timing.gates", "timing.gates_bias")])?,
             recurrent: Layer::new(&[named("timing.recurrent")?], &[]),
             heads: First::new(weights, &inputs, &heads)?,
             states: Layer::new(&states, &[]),
+            gains: [rows("timing.start_gain")?, rows("timing.end_gain")?],
             start_mode_out: out("timing.start_mode_out", "timing.start_mode_out_bias")?,
             start_mode: rows("timing.start_mode")?,
             start_bin_out: out("timing.start_bin_out", "timing.start_bin_out_bias")?,
@@ -153,9 +187,12 @@ impl Timing {
                     tokens,
                     times,
                 } = timed;
+                let (gates, heads) = self.bases(*code, tokens);
                 Drawing {
                     number: *number,
-                    code: *code,
+                    gates,
+                    heads,
+                    keys: Vec::new(),
                     walk: Walk::new(coder, services, skeleton, tokens, memory),
                     skeleton,
                     tokens,
@@ -183,6 +220,71 @@ impl Timing {
         }
     }
 
+    /// What z_G and the plan of the whole structure say to the gates and heads of every span.
+    fn bases(&self, code: usize, tokens: &[Token]) -> (Vec<f32>, Vec<f32>) {
+        let width = self.plan_token.cols();
+        let mut both = vec![0.0; 2 * width];
+        for token in tokens {
+            self.plan_token.add(token.0 as usize, &mut both[..width]);
+        }
+        let spans = tokens.len().max(1) as f32;
+        let (mean, sum) = both.split_at_mut(width);
+        for (mean, sum) in mean.iter_mut().zip(sum) {
+            *mean /= spans;
+            *sum = *mean * (spans * PLAN_SUM);
+        }
+        let mut plan = Vec::new();
+        self.plan_hidden.run(&both, &mut plan);
+        plan.iter_mut().for_each(|number| *number = number.max(0.0));
+        let (mut gates, mut heads) = (Vec::new(), Vec::new());
+        self.gates.base(code, &plan[..width], &mut gates);
+        self.heads.base(code, &plan[..width], &mut heads);
+        (gates, heads)
+    }
+
+    /// Adds to the features what the next span sees looking back, and gives its own key to those
+    /// that come after.
+    fn recall(
+        &self,
+        drawing: &mut Drawing<'_>,
+        labels: [u32; 2],
+        buffers: &mut Recalling,
+        features: &mut Vec<f32>,
+    ) {
+        let cols = self.queries[0].cols();
+        let width = cols / self.recall_heads;
+        let scale = 1.0 / (width as f32).sqrt();
+        let Recalling { query, weights } = buffers;
+        query.clear();
+        query.resize(cols, 0.0);
+        for (queries, label) in self.queries.iter().zip(labels) {
+            queries.add(label as usize, query);
+        }
+        let scores = drawing.walk.scores();
+        for (head, query) in query.chunks_exact(width).enumerate() {
+            weights.clear();
+            weights.extend(drawing.keys.chunks_exact(cols).map(|key| {
+                let key = &key[head * width..(head + 1) * width];
+                query.iter().zip(key).map(|(q, k)| q * k).sum::<f32>() * scale
+            }));
+            weights.push(0.0);
+            exponents(weights);
+            let total: f32 = weights.iter().sum();
+            let mut sums = [0.0; 2];
+            for (weight, scores) in weights.iter().zip(scores) {
+                for (sum, score) in sums.iter_mut().zip(scores) {
+                    *sum += weight * score;
+                }
+            }
+            features.extend(sums.map(|sum| sum / total));
+        }
+        let from = drawing.keys.len();
+        drawing.keys.resize(from + cols, 0.0);
+        for (keys, label) in self.keys.iter().zip(labels) {
+            keys.add(label as usize, &mut drawing.keys[from..]);
+        }
+    }
+
     fn step(
         &self,
         coder: &Coder,
@@ -201,18 +303,23 @@ impl Timing {
             layer,
             logits,
             starts,
+            modes,
+            recalling,
         } = buffers;
         gates.resize(drawings.len() * self.gates.cols(), 0.0);
         heads.resize(drawings.len() * self.heads.cols(), 0.0);
         features.clear();
+        modes.clear();
         let rows = gates
             .chunks_exact_mut(self.gates.cols())
             .zip(heads.chunks_exact_mut(self.heads.cols()));
         for (drawing, (gates, heads)) in drawings.iter_mut().zip(rows) {
             features.extend(drawing.walk.step());
+            modes.push(coder.mode_shares(drawing.skeleton, drawing.tokens, at));
             let labels = Timed::labels(drawing.skeleton, drawing.tokens, at);
-            self.gates.begin(drawing.code, &labels, gates);
-            self.heads.begin(drawing.code, &labels, heads);
+            self.gates.begin_at(&drawing.gates, &labels, gates);
+            self.heads.begin_at(&drawing.heads, &labels, heads);
+            self.recall(drawing, [labels[0], labels[1]], recalling, features);
         }
         self.gates.add(features, gates);
         self.heads.add(features, heads);
@@ -221,6 +328,12 @@ impl Timing {
         self.states.add(state, heads);
 
         let cols = self.heads.cols();
+        for (drawing, heads) in drawings.iter().zip(heads.chunks_exact_mut(cols)) {
+            let token = drawing.tokens[at].0 as usize;
+            for (gain, heads) in self.gains.iter().zip(heads.chunks_exact_mut(hidden)) {
+                gain.gain(token, heads);
+            }
+        }
         relu(heads, cols, 0..hidden, layer);
         self.start_mode_out.run(layer, logits);
         starts.clear();
@@ -229,7 +342,7 @@ impl Timing {
             let logits = &mut logits[trace * self.start_mode_out.cols()..][..START_MODES];
             let mode = match at {
                 0 => 0,
-                _ => mode(logits, fits, |weights, allowed| {
+                _ => mode(logits, &modes[trace].0, fits, |weights, allowed| {
                     choose.choose(drawing.number, at, Event::StartMode, weights, allowed)
                 }),
             };
@@ -265,7 +378,7 @@ impl Timing {
             let place = &drawing.skeleton.places()[at];
             let fits = end_fits(place.children == 0, place.next.is_some());
             let logits = &mut logits[trace * self.end_mode_out.cols()..][..END_MODES];
-            let mode = mode(logits, fits, |weights, allowed| {
+            let mode = mode(logits, &modes[trace].1, fits, |weights, allowed| {
                 choose.choose(drawing.number, at, Event::EndMode, weights, allowed)
             });
             drawing.end = TimeCode {
@@ -293,7 +406,11 @@ impl Timing {
 /// A trace whose times are being drawn.
 struct Drawing<'a> {
     number: usize,
-    code: usize,
+    /// What its code and its plan add to every span's gates and heads.
+    gates: Vec<f32>,
+    heads: Vec<f32>,
+    /// The keys of its spans so far.
+    keys: Vec<f32>,
     walk: Walk<'a>,
     skeleton: &'a Skeleton,
     tokens: &'a [Token],
@@ -303,8 +420,14 @@ struct Drawing<'a> {
 
 type Allowed<'a> = &'a dyn Fn(usize) -> bool;
 
-/// Chooses among the modes that say something.
-fn mode(logits: &mut [f32], fits: u16, choose: impl FnOnce(&[f32], Allowed<'_>) -> usize) -> usize {
+/// Chooses among the modes that say something: what the network adds to the shares of the training
+/// spans.
+fn mode(
+    logits: &mut [f32],
+    shares: &[f32],
+    fits: u16,
+    choose: impl FnOnce(&[f32], Allowed<'_>) -> usize,
+) -> usize {
     let fit = |mode: usize| fits >> mode & 1 == 1;
     for (mode, logit) in logits.iter_mut().enumerate() {
         if !fit(mode) {
@@ -312,6 +435,9 @@ fn mode(logits: &mut [f32], fits: u16, choose: impl FnOnce(&[f32], Allowed<'_>) 
         }
     }
     exponents(logits);
+    for (weight, share) in logits.iter_mut().zip(shares) {
+        *weight *= share;
+    }
     choose(logits, &fit)
 }
 
