@@ -24,7 +24,7 @@ unit: ## run the tests that need no socket
 integration: sdks ## run the tests that drive the service from outside
 	cargo test -p integration-tests
 
-sdks: $(SDKS)/python/.done $(SDKS)/javascript/.done $(SDKS)/page/.done ## fetch the Python and JavaScript SDKs into an ignored folder
+sdks: $(SDKS)/python/.done $(SDKS)/javascript/.done $(SDKS)/page/.done $(SDKS)/evaluation/.done ## fetch the Python and JavaScript SDKs into an ignored folder
 
 $(SDKS)/python/.done: integration-tests/sdk/python/requirements.txt
 	@mkdir -p $(SDKS)
@@ -32,6 +32,13 @@ $(SDKS)/python/.done: integration-tests/sdk/python/requirements.txt
 	  echo "fetching the Python SDK into $(SDKS)/python"; \
 	  $(PYTHON) -m venv $(SDKS)/python && $(SDKS)/python/bin/pip install --quiet --requirement $< && touch $@; \
 	else echo "no $(PYTHON): the tests that need the Python SDK will say that they were skipped"; fi
+
+$(SDKS)/evaluation/.done: integration-tests/evaluation/requirements.txt
+	@mkdir -p $(SDKS)
+	@if command -v $(PYTHON) >/dev/null; then \
+	  echo "fetching scikit-learn and scipy into $(SDKS)/evaluation"; \
+	  $(PYTHON) -m venv $(SDKS)/evaluation && $(SDKS)/evaluation/bin/pip install --quiet --requirement $< && touch $@; \
+	else echo "no $(PYTHON): the test that evaluates a second time will say that it was skipped"; fi
 
 $(SDKS)/javascript/.done: integration-tests/sdk/javascript/package.json
 	@mkdir -p $(SDKS)/javascript

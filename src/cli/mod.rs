@@ -6,6 +6,7 @@
 mod alone;
 mod components;
 mod demo;
+mod evaluate;
 mod generate;
 mod inspect;
 mod logs;
@@ -57,6 +58,8 @@ enum Command {
     Train(train::Arguments),
     /// Make synthetic traces from a model: a file, or live to an OTLP backend
     Generate(generate::Arguments),
+    /// Measure how good synthetic traces are, beside controls
+    Evaluate(evaluate::Arguments),
     /// Say what a model has learnt
     Inspect(inspect::Arguments),
     /// List the components that a config can name
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
+        Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Components(arguments) => components::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),

@@ -14,6 +14,9 @@ use crate::learner::{Checkpoint, Learner, LearnerSettings, Serving};
 use crate::model::VaeSettings;
 use crate::model::vae::one_core;
 
+/// Steps, at most, unless given.
+const STEPS: u64 = 6_000;
+
 /// Steps between two scores.
 const SCORE_EVERY: u64 = 100;
 
@@ -28,9 +31,10 @@ pub(super) struct Arguments {
     /// The same seed, files and steps give the same model
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Optimiser steps, at most: few traces are not learnt by heart
-    #[arg(long, default_value_t = 2_000)]
-    steps: u64,
+    /// Optimiser steps, at most; as many as learn from each trace twenty times, but no more than
+    /// 6000, unless given
+    #[arg(long)]
+    steps: Option<u64>,
     /// Stop after so many minutes at the latest; the model then depends on the machine
     #[arg(long)]
     minutes: Option<f64>,
@@ -58,10 +62,6 @@ fn settings(arguments: &Arguments) -> anyhow::Result<LearnerSettings> {
         min_traces: arguments.min_traces,
         replay: 20_000,
         recent: 0.0,
-        vae: Some(VaeSettings {
-            horizon: u32::try_from(arguments.steps).unwrap_or(u32::MAX),
-            ..VaeSettings::default()
-        }),
         ..LearnerSettings::default()
     };
     let mut all = serde_json::to_value(settings)?;
@@ -112,9 +112,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         arguments.min_traces
     );
     learner.refit();
+    let steps = learner.steps_left().min(arguments.steps.unwrap_or(STEPS));
+    learner.end_after(steps);
     // One core: more would only wait for each other, and what is summed where would vary.
     let _core = one_core();
-    train(arguments, &mut learner)?;
+    train(arguments, &mut learner, steps)?;
     Checkpoint::of(&learner).save(&arguments.output)?;
     let status = learner.status();
     let serves = match status.serving {
@@ -130,7 +132,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             status.traces_held_out
         ),
     };
-    let early = status.steps < arguments.steps && arguments.minutes.is_none();
+    let early = arguments.steps.is_some_and(|asked| steps < asked) && arguments.minutes.is_none();
     let often = if early {
         " (more would learn these traces by heart)"
     } else {
@@ -156,20 +158,20 @@ fn interner(attributes: Option<&[String]>) -> Arc<Interner> {
     clippy::disallowed_methods,
     reason = "a command line reads the clock for its user"
 )]
-fn train(arguments: &Arguments, learner: &mut Learner) -> anyhow::Result<()> {
+fn train(arguments: &Arguments, learner: &mut Learner, steps: u64) -> anyhow::Result<()> {
     let began = Instant::now();
     let limit = arguments.minutes.map(|minutes| minutes * 60.0);
     let limit = limit.map(Duration::try_from_secs_f64).transpose();
     let limit = limit.context("--minutes must be a positive number")?;
-    let mut progress = Progress::new("training", arguments.steps, "steps");
+    let mut progress = Progress::new("training", steps, "steps");
     learner.score()?;
-    for step in 1..=arguments.steps {
+    for step in 1..=steps {
         if !learner.step()? {
             // More would teach it these traces by heart.
             learner.score()?;
             break;
         }
-        let last = step == arguments.steps;
+        let last = step == steps;
         if step % SCORE_EVERY == 0 || last {
             learner.score()?;
         }

@@ -5,7 +5,55 @@ use serde::Serialize;
 
 use super::{Report, fidelity};
 use crate::chance::Rng;
+use crate::features::timing::{BINS, Coder, END_MODES, START_MODES};
+use crate::features::{Interner, Vocabulary, decode, encode};
+use crate::model::{Grammar, GrammarSizes};
 use crate::trace::{Span, Trace};
+
+/// Labels that the grammar control learns, at most.
+const TOKENS: usize = 10_000;
+/// Contexts that the grammar control counts, at most.
+const CONTEXTS: usize = 2_000_000;
+/// Spans of a trace that the grammar control draws, at most.
+const SPANS: usize = 1_000;
+
+/// What stands beside the synthetic traces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Control {
+    /// Other observed traces: as good as it gets.
+    Ceiling,
+    /// Training traces, drawn with replacement: what a copier gets.
+    Copier,
+    /// The table grammar, trained on the training traces.
+    Grammar,
+    /// A VAE without a hierarchy; nobody makes one yet.
+    Flat,
+    /// Sizes, labels, durations and parents of training spans drawn independently.
+    Random,
+}
+
+impl Control {
+    /// Every control, in the order of the report.
+    pub const ALL: [Self; 5] = [
+        Self::Ceiling,
+        Self::Copier,
+        Self::Grammar,
+        Self::Flat,
+        Self::Random,
+    ];
+
+    /// Its key in the report.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Ceiling => "ceiling",
+            Self::Copier => "copier",
+            Self::Grammar => "grammar",
+            Self::Flat => "flat",
+            Self::Random => "random",
+        }
+    }
+}
 
 /// A report on synthetic traces with its controls, all against the same held-out traces.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -29,19 +77,62 @@ pub fn controlled(
     synthetic: &[Trace],
     rng: &mut Rng,
 ) -> Controlled {
-    let copied: Vec<Trace> = match training.len() {
-        0 => Vec::new(),
-        count => synthetic
-            .iter()
-            .map(|_| training[rng.random_range(0..count)].clone())
-            .collect(),
-    };
+    let copied = copied(training, synthetic.len(), rng);
     Controlled {
         synthetic: fidelity(held_out, synthetic),
         ceiling: fidelity(held_out, second),
         copier: fidelity(held_out, &copied),
         random: fidelity(held_out, &random(training, synthetic.len(), rng)),
     }
+}
+
+/// Training traces, drawn with replacement. None if there is no training.
+pub fn copied(training: &[Trace], count: usize, rng: &mut Rng) -> Vec<Trace> {
+    match training.len() {
+        0 => Vec::new(),
+        traces => (0..count)
+            .map(|_| training[rng.random_range(0..traces)].clone())
+            .collect(),
+    }
+}
+
+/// Traces of a table grammar that learnt the training traces of which every label stands in
+/// `min_traces` of them.
+pub fn grammar(
+    training: &[Trace],
+    count: usize,
+    min_traces: u32,
+    texts: &Interner,
+    rng: &mut Rng,
+) -> Vec<Trace> {
+    let mut vocabulary = Vocabulary::new(min_traces, TOKENS);
+    for trace in training {
+        vocabulary.observe(trace, texts);
+    }
+    let known = training
+        .iter()
+        .filter_map(|trace| Some((trace, vocabulary.tokens(trace).ok()?)));
+    let known: Vec<_> = known.collect();
+    let coder = Coder::fit(known.iter().map(|(trace, tokens)| (*trace, &**tokens)));
+    let mut grammar = Grammar::new(GrammarSizes {
+        start_modes: START_MODES as u32,
+        end_modes: END_MODES as u32,
+        bins: BINS as u32,
+        max_contexts: CONTEXTS,
+        max_spans: SPANS,
+    });
+    for (trace, tokens) in &known {
+        if let Ok(example) = encode(trace, tokens, &coder) {
+            grammar.learn(&example, 1.0);
+        }
+    }
+    if grammar.traces() == 0 {
+        return Vec::new();
+    }
+    let drawn = (0..count).map(|_| decode(&grammar.sample(rng, None), &coder));
+    drawn
+        .filter_map(|sampled| vocabulary.observed(&sampled).ok())
+        .collect()
 }
 
 /// Traces whose sizes, labels, durations, start offsets and parents come independently from

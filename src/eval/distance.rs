@@ -159,7 +159,7 @@ pub(super) fn exp_mmd<const N: usize>(a: &[[f64; N]], b: &[[f64; N]]) -> f64 {
     (-mmd.max(0.0)).exp()
 }
 
-fn standardise<const N: usize>(points: &mut [[f64; N]]) {
+pub(super) fn standardise<const N: usize>(points: &mut [[f64; N]]) {
     let count = points.len() as f64;
     for axis in 0..N {
         let mean = points.iter().map(|point| point[axis]).sum::<f64>() / count;

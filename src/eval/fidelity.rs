@@ -172,11 +172,18 @@ fn structure(shapes: &[Vec<Shape>; 2]) -> Structure {
         let all = side.iter().flat_map(|shape| &shape.degrees);
         all.copied().collect::<Vec<f64>>()
     });
-    // Evenly spread over each side, so that the choice is the same each time.
+    // Evenly spread over each side in the order of their features, so that the choice is the same
+    // whatever order the traces come in.
     let [a, b] = shapes.each_ref().map(|side| {
+        let mut pooled: Vec<[f64; 11]> = side.iter().map(|shape| shape.pooled).collect();
+        pooled.sort_unstable_by(|a, b| {
+            let mut orders = a.iter().zip(b).map(|(a, b)| a.total_cmp(b));
+            orders
+                .find(|order| order.is_ne())
+                .unwrap_or(std::cmp::Ordering::Equal)
+        });
         let step = side.len().div_ceil(KERNEL_TRACES).max(1);
-        let chosen = side.iter().step_by(step);
-        chosen.map(|shape| shape.pooled).collect::<Vec<_>>()
+        pooled.into_iter().step_by(step).collect::<Vec<_>>()
     });
     let mut parts = Structure {
         nodes: of(|shape| shape.nodes),

@@ -1,14 +1,36 @@
 //! Fidelity, utility, privacy: the measures of how good synthetic traces are.
 //!
-//! A figure alone says nothing: [`controlled`] gives each beside what other observed traces, a
-//! copier and independent chance get.
+//! A figure alone says nothing: each stands beside what other observed traces, a copier,
+//! independent chance and a table grammar get. A [`Bench`] measures one sample of traces against
+//! held-out ones; an [`Evaluation`] puts the samples side by side.
 
+mod boosted;
 mod control;
 mod distance;
+mod features;
 mod fidelity;
+mod figures;
+mod measure;
+mod privacy;
+mod report;
 mod shape;
+mod similarity;
+mod structure;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
+mod timing;
+mod two_sample;
+mod utility;
 
-pub use control::{Controlled, controlled, random};
+pub use boosted::Ungrown;
+pub use control::{Control, Controlled, controlled, copied, grammar, random};
 pub use fidelity::{Durations, Report, RootLatency, Semantics, Structure, fidelity, validity};
+pub use figures::{Bar, Figures, Good, METRICS, Metric, Spread};
+pub use measure::{Bench, Measured, Observed, ObservedFeatures};
+pub use report::{Evaluation, Generator, Row};
+pub use structure::Stratum;
+pub use timing::{OperationTiming, RootTiming};
+pub use two_sample::TwoSample;
+pub use utility::Hybrid;

@@ -197,6 +197,19 @@ impl Learner {
         true
     }
 
+    /// Steps that the traces so far are good for.
+    pub fn steps_left(&self) -> u64 {
+        self.fit.lessons / self.settings.batch.max(1) as u64
+    }
+
+    /// Says that no more than so many steps will be taken, so that their rates fall to nothing
+    /// towards the end. To be called before the first step.
+    pub fn end_after(&mut self, steps: u64) {
+        if let Some(settings) = &mut self.settings.vae {
+            settings.horizon = u32::try_from(steps).unwrap_or(u32::MAX);
+        }
+    }
+
     /// Takes one optimiser step, if there is enough to learn from that was not learnt from often
     /// enough yet; whether it did.
     pub fn step(&mut self) -> Result<bool, Broken> {

@@ -94,7 +94,7 @@ impl Default for VaeSettings {
             graph_times: false,
             code_size: 16,
             structure_rate: 6e-3,
-            timing_rate: 3e-3,
+            timing_rate: 6e-3,
             encoder_rate: 1e-4,
             weight_decay: 0.01,
             clip: 1.0,

@@ -1,0 +1,227 @@
+//! The figures that a sample of traces gets: which there are, what is good, and which bar they have.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// Figures by their keys; what could not be measured is not there.
+pub type Figures = BTreeMap<&'static str, f64>;
+
+/// What is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Good {
+    /// The more the better.
+    High,
+    /// The less the better.
+    Low,
+    /// What the ceiling has.
+    Ceiling,
+}
+
+/// What a generator is asked to reach.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Bar {
+    /// At most this.
+    AtMost(f64),
+    /// At least this.
+    AtLeast(f64),
+    /// At least what the ceiling has, less this.
+    CeilingLess(f64),
+}
+
+impl Bar {
+    /// Whether a figure reaches it; none where the ceiling is needed and not known.
+    pub fn reached(self, figure: f64, ceiling: Option<f64>) -> Option<bool> {
+        match self {
+            Self::AtMost(most) => Some(figure <= most),
+            Self::AtLeast(least) => Some(figure >= least),
+            Self::CeilingLess(less) => ceiling.map(|ceiling| figure >= ceiling - less),
+        }
+    }
+}
+
+impl std::fmt::Display for Bar {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::AtMost(most) => write!(f, "≤ {most}"),
+            Self::AtLeast(least) => write!(f, "≥ {least}"),
+            Self::CeilingLess(0.0) => write!(f, "≥ ceiling"),
+            Self::CeilingLess(less) => write!(f, "≥ ceiling − {less}"),
+        }
+    }
+}
+
+/// A figure that can stand in the report.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    /// The section it stands in.
+    pub section: &'static str,
+    /// Its short name: F1, J1.
+    pub id: &'static str,
+    /// Its key in [`Figures`] and in the report.
+    pub key: &'static str,
+    /// What it is, in words.
+    pub name: &'static str,
+    /// What is good.
+    pub good: Good,
+    /// What is asked.
+    pub bar: Option<Bar>,
+}
+
+const fn metric(
+    section: &'static str,
+    (id, key): (&'static str, &'static str),
+    name: &'static str,
+    good: Good,
+) -> Metric {
+    Metric {
+        section,
+        id,
+        key,
+        name,
+        good,
+        bar: None,
+    }
+}
+
+impl Metric {
+    const fn bar(mut self, bar: Bar) -> Self {
+        self.bar = Some(bar);
+        self
+    }
+}
+
+const TELLING: &str = "Telling them apart";
+const FIDELITY: &str = "Fidelity";
+const SHAPES: &str = "Structure";
+const TIMING: &str = "Timing";
+const MIXING: &str = "Similarity";
+const UTILITY: &str = "Utility";
+const PRIVACY: &str = "Privacy and copying";
+const REBUILT: &str = "Reconstruction through latents";
+
+/// Every figure, in the order of the report.
+#[rustfmt::skip]
+pub const METRICS: &[Metric] = &[
+    metric(TELLING, ("J1", "c2st"), "classifier's AUC, all features", Good::Low).bar(Bar::AtMost(0.58)),
+    metric(TELLING, ("J2", "c2st_structure"), "classifier's AUC, structure only", Good::Low).bar(Bar::AtMost(0.53)),
+    metric(TELLING, ("J3", "c2st_neural"), "neural classifier's AUC", Good::Low).bar(Bar::AtMost(0.58)),
+    metric(TELLING, ("J", "c2st_larger"), "the larger of J1 and J3", Good::Low).bar(Bar::AtMost(0.58)),
+    metric(FIDELITY, ("V1", "valid"), "valid traces", Good::High).bar(Bar::AtLeast(1.0)),
+    metric(FIDELITY, ("V1", "valid_sizes"), "valid traces of 1 to 1,000 spans", Good::High).bar(Bar::AtLeast(1.0)),
+    metric(FIDELITY, ("V2", "outside"), "children that leave their parent's time", Good::Ceiling),
+    metric(FIDELITY, ("V2", "outside_difference"), "the same, difference to held-out", Good::Low).bar(Bar::AtMost(0.005)),
+    metric(FIDELITY, ("F1", "structure"), "structure, mean of 7", Good::High),
+    metric(FIDELITY, ("F2", "durations"), "durations, mean of 2", Good::High),
+    metric(FIDELITY, ("F3", "semantics"), "labels, mean of 4", Good::High),
+    metric(FIDELITY, ("F", "overall"), "overall, mean of F1 to F3", Good::High).bar(Bar::CeilingLess(0.01)),
+    metric(SHAPES, ("S1", "strata"), "depth, fan-out, leaves, repeats by size", Good::High),
+    metric(SHAPES, ("S2", "edges"), "parent and operation, 1 − √JSD", Good::High),
+    metric(SHAPES, ("S2", "triples"), "grandparent, parent, operation", Good::High),
+    metric(SHAPES, ("S3", "shape_distance"), "labelled shapes, total variation", Good::Low).bar(Bar::AtMost(0.10)),
+    metric(SHAPES, ("S3", "shape_coverage"), "held-out traces whose shape is there", Good::High),
+    metric(SHAPES, ("S3", "shape_novelty"), "traces whose shape is not held-out", Good::Ceiling),
+    metric(SHAPES, ("S3", "rare_recall"), "rare shapes found", Good::High).bar(Bar::CeilingLess(0.0)),
+    metric(TIMING, ("T1", "operation_durations"), "duration per operation, W1 of log10", Good::Low),
+    metric(TIMING, ("T1", "offset"), "start offset over parent, KS", Good::Low),
+    metric(TIMING, ("T1", "self_time"), "self time over duration, KS", Good::Low),
+    metric(TIMING, ("T1", "overlap"), "sibling overlap, KS", Good::Low),
+    metric(TIMING, ("T1", "root_p50_error"), "root latency p50, error", Good::Low).bar(Bar::AtMost(0.10)),
+    metric(TIMING, ("T1", "root_p95_error"), "root latency p95, error", Good::Low).bar(Bar::AtMost(0.10)),
+    metric(TIMING, ("T1", "root_p99_error"), "root latency p99, error", Good::Low).bar(Bar::AtMost(0.10)),
+    metric(MIXING, ("Q4", "nmi"), "k-means clusters against origin, NMI", Good::Low),
+    metric(MIXING, ("Q4", "nearest"), "likeness of the nearest held-out trace", Good::High),
+    metric(UTILITY, ("U1", "root_accuracy"), "root operation: accuracy", Good::High),
+    metric(UTILITY, ("U1", "root_f1"), "root operation: mean F1 of operations", Good::High),
+    metric(UTILITY, ("U1", "root_ratio"), "root operation: accuracy over observed", Good::High).bar(Bar::AtLeast(0.97)),
+    metric(UTILITY, ("U1", "fault_f1"), "traces with an error: F1", Good::High),
+    metric(UTILITY, ("U1", "fault_pr_auc"), "traces with an error: PR-AUC", Good::High),
+    metric(UTILITY, ("U1", "fault_ratio"), "traces with an error: PR-AUC over observed", Good::High).bar(Bar::AtLeast(0.97)),
+    metric(UTILITY, ("U1", "fault_false_alarms"), "traces with an error: false alarms off by", Good::Low).bar(Bar::AtMost(0.02)),
+    metric(UTILITY, ("U1", "slow_f1"), "slow requests: F1", Good::High),
+    metric(UTILITY, ("U1", "slow_pr_auc"), "slow requests: PR-AUC", Good::High),
+    metric(UTILITY, ("U1", "slow_ratio"), "slow requests: PR-AUC over observed", Good::High).bar(Bar::AtLeast(0.97)),
+    metric(UTILITY, ("U1", "slow_false_alarms"), "slow requests: false alarms off by", Good::Low).bar(Bar::AtMost(0.02)),
+    metric(UTILITY, ("U2", "hybrid_least"), "hybrid: worst mix over observed only", Good::High).bar(Bar::AtLeast(1.0)),
+    metric(PRIVACY, ("P1", "copied_shapes"), "copied shapes, over held-out's", Good::Ceiling),
+    metric(PRIVACY, ("P1", "copied_records"), "copied full records, share", Good::Ceiling),
+    metric(PRIVACY, ("P1", "copied_records_excess"), "the same, more than held-out's", Good::Low).bar(Bar::AtMost(0.005)),
+    metric(PRIVACY, ("P2", "mia_nearest"), "membership by nearest neighbour, AUC", Good::Low).bar(Bar::AtMost(0.52)),
+    metric(PRIVACY, ("P2", "mia_density"), "membership by density ratio, AUC", Good::Low).bar(Bar::AtMost(0.52)),
+    metric(PRIVACY, ("P2", "mia_outliers"), "the better of both on outliers, AUC", Good::Low),
+    metric(PRIVACY, ("P2", "mia_tpr"), "the better of both, TPR at 1% FPR", Good::Low),
+    metric(PRIVACY, ("P3", "below_floor"), "spans with a label below the floor", Good::Low).bar(Bar::AtMost(0.0)),
+    metric(REBUILT, ("Q1", "rebuilt_services"), "services", Good::High).bar(Bar::AtLeast(0.999)),
+    metric(REBUILT, ("Q1", "rebuilt_operations"), "operations", Good::High).bar(Bar::AtLeast(0.999)),
+    metric(REBUILT, ("Q1", "rebuilt_edges_precision"), "edges, precision", Good::High),
+    metric(REBUILT, ("Q1", "rebuilt_edges_recall"), "edges, recall", Good::High),
+    metric(REBUILT, ("Q1", "rebuilt_edges_f1"), "edges, F1", Good::High).bar(Bar::AtLeast(0.99)),
+    metric(REBUILT, ("Q1", "rebuilt_duration_error"), "durations, mean error in ms", Good::Low),
+    metric(REBUILT, ("Q1", "rebuilt_log_duration_error"), "durations, mean error of log10", Good::Low),
+];
+
+/// A figure over generator seeds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Spread {
+    /// The mean.
+    pub mean: f64,
+    /// The sample standard deviation; 0 of one.
+    pub std: f64,
+    /// The least and the largest.
+    pub range: [f64; 2],
+    /// Of each generator.
+    pub values: Vec<f64>,
+}
+
+impl Spread {
+    /// Of figures; none of none.
+    pub fn of(values: Vec<f64>) -> Option<Self> {
+        if values.is_empty() {
+            return None;
+        }
+        let count = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / count;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        Some(Self {
+            mean,
+            std: (squares / (count - 1.0).max(1.0)).sqrt(),
+            range: [least, largest],
+            values,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spread_is_mean_sample_deviation_and_range() {
+        let spread = Spread::of(vec![1.0, 2.0, 6.0]).unwrap();
+        assert_eq!((spread.mean, spread.range), (3.0, [1.0, 6.0]));
+        assert!((spread.std - 7_f64.sqrt()).abs() < 1e-12);
+        assert_eq!(Spread::of(vec![4.0]).unwrap().std, 0.0);
+        assert_eq!(Spread::of(Vec::new()), None);
+    }
+
+    #[test]
+    fn a_bar_may_hang_on_the_ceiling() {
+        assert_eq!(Bar::AtMost(0.5).reached(0.5, None), Some(true));
+        assert_eq!(Bar::AtLeast(0.5).reached(0.4, None), Some(false));
+        let bar = Bar::CeilingLess(0.01);
+        assert_eq!(bar.reached(0.98, None), None);
+        assert_eq!(bar.reached(0.98, Some(0.985)), Some(true));
+        assert_eq!(bar.reached(0.97, Some(0.985)), Some(false));
+    }
+
+    #[test]
+    fn every_figure_has_a_key_of_its_own() {
+        let mut keys: Vec<_> = METRICS.iter().map(|metric| metric.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), METRICS.len());
+    }
+}

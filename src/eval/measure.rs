@@ -1,0 +1,238 @@
+//! All figures of one sample of traces: synthetic ones, or those of a control.
+
+use serde::Serialize;
+
+use super::boosted::Ungrown;
+use super::features::Features;
+use super::fidelity::{Report, fidelity};
+use super::figures::Figures;
+use super::privacy::{Originals, below_floor, membership};
+use super::similarity::Mixed;
+use super::structure::{Rare, Stratum, strata, triples};
+use super::timing::{OperationTiming, RootTiming, lie, operations, roots};
+use super::two_sample::{Told, TwoSample, two_sample};
+use super::utility::{Hybrid, Sample, Utility};
+use crate::features::Interner;
+use crate::trace::Trace;
+
+/// Splits that an area under the curve is the mean of.
+const SPLITS: u64 = 3;
+/// Operations whose timing is told.
+const OPERATIONS: usize = 40;
+
+/// Three disjoint samples of observed traces.
+#[derive(Debug, Clone, Copy)]
+pub struct Observed<'a> {
+    /// What the generator learnt from.
+    pub train: &'a [Trace],
+    /// What everything is compared with.
+    pub held_out: &'a [Trace],
+    /// What the ceiling is measured with.
+    pub second: &'a [Trace],
+}
+
+/// The classifiers' features of observed traces.
+#[derive(Debug)]
+pub struct ObservedFeatures {
+    train: Vec<Features>,
+    held_out: Vec<Features>,
+    second: Vec<Features>,
+}
+
+impl ObservedFeatures {
+    /// Looks at every trace.
+    pub fn of(observed: Observed<'_>) -> Self {
+        Self {
+            train: Features::all(observed.train),
+            held_out: Features::all(observed.held_out),
+            second: Features::all(observed.second),
+        }
+    }
+}
+
+/// What samples are measured against. Made once for all of them.
+#[derive(Debug)]
+pub struct Bench<'a> {
+    observed: Observed<'a>,
+    texts: &'a Interner,
+    seed: u64,
+    floor: u32,
+    features: &'a ObservedFeatures,
+    utility: Utility<'a>,
+    rare: Rare,
+    originals: Originals<'a>,
+    /// Shares of held-out traces whose shape, and whose full record, a training trace has.
+    repeated: [f64; 2],
+}
+
+/// What was measured of one sample.
+#[derive(Debug, Clone, Serialize)]
+pub struct Measured {
+    /// Traces of the sample.
+    pub traces: usize,
+    /// Spans of the sample.
+    pub spans: usize,
+    /// Every figure, by its key in [`super::METRICS`].
+    pub figures: Figures,
+    /// F1 to F3 with their parts.
+    pub fidelity: Report,
+    /// S1 by size.
+    pub strata: Vec<Stratum>,
+    /// J1.
+    pub all: TwoSample,
+    /// J2.
+    pub structure: TwoSample,
+    /// Root operations.
+    pub roots: Vec<RootTiming>,
+    /// The operations with the most spans.
+    pub operations: Vec<OperationTiming>,
+    /// U2, if it was asked for and there is something to ask.
+    pub hybrid: Option<Hybrid>,
+}
+
+impl<'a> Bench<'a> {
+    /// What is measured in one go, for a progress bar.
+    pub const STEPS: u64 = 7;
+
+    /// Reads the observed samples. The same seed gives the same figures. `floor` is how many
+    /// training traces must have a label before a synthetic trace may.
+    pub fn new(
+        observed: Observed<'a>,
+        features: &'a ObservedFeatures,
+        texts: &'a Interner,
+        (seed, floor): (u64, u32),
+    ) -> Result<Self, Ungrown> {
+        let Observed {
+            train,
+            held_out,
+            second,
+        } = observed;
+        let originals = Originals::of(train);
+        let [learnt, asked] = [(train, &features.train), (held_out, &features.held_out)]
+            .map(|(traces, features)| Sample { traces, features });
+        Ok(Self {
+            observed,
+            texts,
+            seed,
+            floor,
+            features,
+            utility: Utility::new(learnt, asked, seed)?,
+            rare: Rare::of(held_out, [train, second]),
+            repeated: originals.copied(held_out),
+            originals,
+        })
+    }
+
+    /// Measures a sample, telling before each step what comes. A `thorough` measurement mixes it
+    /// with observed traces as well.
+    pub fn measure(
+        &self,
+        traces: &[Trace],
+        thorough: bool,
+        mut step: impl FnMut(&'static str),
+    ) -> Result<Measured, Ungrown> {
+        let (held_out, texts) = (self.observed.held_out, self.texts);
+        step("fidelity");
+        let report = fidelity(held_out, traces);
+        let mut figures = Figures::from([
+            ("outside", report.outside[1]),
+            ("outside_difference", report.outside_difference),
+            ("structure", report.structure.mean),
+            ("durations", report.durations.mean),
+            ("semantics", report.semantics.mean),
+            ("overall", report.overall),
+            ("edges", report.edges),
+            ("shape_distance", report.shape_distance),
+            ("shape_coverage", report.shape_coverage),
+            ("shape_novelty", report.shape_novelty),
+            ("operation_durations", report.operation_durations),
+            ("triples", triples(held_out, traces)),
+        ]);
+        let (strata, alike) = strata(held_out, traces);
+        figures.extend(alike.map(|alike| ("strata", alike)));
+        let recall = self.rare.recall(traces);
+        figures.extend(recall.map(|recall| ("rare_recall", recall)));
+        step("timing");
+        let lie = lie(held_out, traces);
+        let (roots, [p50, p95, p99]) = roots(held_out, traces, texts);
+        figures.extend([
+            ("offset", lie.offset),
+            ("self_time", lie.self_time),
+            ("overlap", lie.overlap),
+            ("root_p50_error", p50),
+            ("root_p95_error", p95),
+            ("root_p99_error", p99),
+        ]);
+        let operations = operations(held_out, traces, OPERATIONS, texts);
+        let features = Features::all(traces);
+        let tell = |told| {
+            let sides = [&*self.features.held_out, &features];
+            two_sample(sides, told, (self.seed, SPLITS), texts)
+        };
+        step("telling them apart");
+        let all = tell(Told::All)?;
+        step("telling structures apart");
+        let structure = tell(Told::Structure)?;
+        figures.extend([("c2st", all.auc), ("c2st_structure", structure.auc)]);
+        step("mixing them");
+        let mixed = Mixed::of(held_out, traces);
+        figures.extend(mixed.nmi(self.seed).map(|nmi| ("nmi", nmi)));
+        figures.extend(mixed.nearest().map(|likeness| ("nearest", likeness)));
+        step("looking for copies");
+        self.privacy(traces, &features, &mut figures);
+        step("training on them");
+        let sample = Sample {
+            traces,
+            features: &features,
+        };
+        self.utility.train_on(sample, &mut figures)?;
+        let hybrid = match thorough {
+            true => self.utility.mix(sample)?,
+            false => None,
+        };
+        figures.extend(
+            hybrid
+                .as_ref()
+                .and_then(Hybrid::least)
+                .map(|least| ("hybrid_least", least)),
+        );
+        Ok(Measured {
+            traces: traces.len(),
+            spans: traces.iter().map(|trace| trace.spans().len()).sum(),
+            figures,
+            fidelity: report,
+            strata,
+            all,
+            structure,
+            roots,
+            operations,
+            hybrid,
+        })
+    }
+
+    fn privacy(&self, traces: &[Trace], features: &[Features], figures: &mut Figures) {
+        let [shapes, records] = self.originals.copied(traces);
+        let [repeated_shapes, repeated_records] = self.repeated;
+        if repeated_shapes > 0.0 {
+            figures.insert("copied_shapes", shapes / repeated_shapes);
+        }
+        figures.insert("copied_records", records);
+        figures.insert("copied_records_excess", records - repeated_records);
+        let ObservedFeatures {
+            train,
+            held_out,
+            second,
+        } = self.features;
+        let samples = [&**train, held_out, second, features];
+        if let Some(told) = membership(samples) {
+            figures.extend([
+                ("mia_nearest", told.nearest),
+                ("mia_density", told.density),
+                ("mia_outliers", told.outliers),
+                ("mia_tpr", told.tpr),
+            ]);
+        }
+        let below = below_floor(self.observed.train, traces, self.floor as usize);
+        figures.insert("below_floor", below);
+    }
+}
