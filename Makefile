@@ -4,7 +4,7 @@ SHELL := bash
 SDKS := .sdks
 PYTHON ?= python3
 
-.PHONY: help build release test unit integration fixtures demo sdks lint fmt layers validate doc ci bench dist peers clean
+.PHONY: help build release test unit integration fixtures demo sdks lint fmt layers validate doc ci bench tables dist peers clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,13 @@ dist: ## build the program as it is given to others, small and slow to build (ta
 
 bench: release dist ## print the benchmarks, beside the peers that are there (see `make peers`)
 	cargo bench -p integration-tests
+
+DATA ?= ../shared/data
+SEEDS ?= 5
+
+tables: release ## train, sample and evaluate on every corpus of DATA (a folder), five seeds; writes docs/results.md
+	cargo build --release -p integration-tests --bin tables
+	target/release/tables $(DATA) docs $(SEEDS)
 
 peers: ## build the pinned neighbours (an OpenTelemetry Collector) into an ignored folder
 	integration-tests/peers/fetch.sh

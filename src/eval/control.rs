@@ -122,7 +122,9 @@ pub fn grammar(
         max_spans: SPANS,
     });
     for (trace, tokens) in &known {
-        if let Ok(example) = encode(trace, tokens, &coder) {
+        // What spans carry has no figure: it is left out.
+        let bare = vec![0; tokens.len()];
+        if let Ok(example) = encode(trace, tokens, bare, &coder) {
             grammar.learn(&example, 1.0);
         }
     }
