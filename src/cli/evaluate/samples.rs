@@ -8,9 +8,9 @@ use anyhow::{Context as _, ensure};
 use super::Arguments;
 use crate::chance::stream;
 use crate::cli::observed;
-use crate::eval::{Evaluation, Figures, reconstruction, validity};
+use crate::eval::{Evaluation, Figures, Reconstruction, validity};
 use crate::features::context::Memory;
-use crate::features::{Interner, Vocabulary, encode, lesson};
+use crate::features::{Interner, Sampled, Vocabulary, encode, lesson};
 use crate::learner::{Checkpoint, Published};
 use crate::model::{Example, Vae};
 use crate::synthesizer::Sampler;
@@ -35,6 +35,8 @@ pub(super) struct Drawn {
     pub(super) traces: Vec<Trace>,
     /// What only the generator knows.
     pub(super) figures: Figures,
+    /// Of held-out traces: what comes back through all latents, and what z_G alone says.
+    pub(super) reconstruction: [Option<Reconstruction>; 2],
     /// The floor of its vocabulary, if it has one.
     pub(super) min_traces: Option<u32>,
 }
@@ -122,6 +124,7 @@ pub(super) fn draw(
             name,
             traces,
             figures,
+            reconstruction: [None, None],
             min_traces: None,
         });
     }
@@ -158,15 +161,16 @@ fn from_model(
         })
         .collect();
     let of_sizes = of_sizes.iter().sum::<f64>() / of_sizes.len() as f64;
-    let mut figures = Figures::from([("valid", valid), ("valid_sizes", of_sizes)]);
+    let figures = Figures::from([("valid", valid), ("valid_sizes", of_sizes)]);
+    let mut reconstruction = [None, None];
     if let Some(vae) = checkpoint.vae()? {
         let rebuilt = rebuilt(&vae, &published, held_out, (texts, &vocabulary), seed)?;
-        let (known, told) = (rebuilt.0, rebuilt.1);
         evaluation.notes.push(format!(
-            "{name}: {known} of {} held-out traces have only labels of the model, and went through its latents",
+            "{name}: {} of {} held-out traces have only labels of the model, and went through its latents",
+            rebuilt[0].map_or(0, |rebuilt| rebuilt.traces),
             held_out.len()
         ));
-        figures.extend(told);
+        reconstruction = rebuilt;
     }
     if evaluation.curve.is_empty() {
         evaluation.curve.clone_from(&checkpoint.status().curve);
@@ -179,19 +183,20 @@ fn from_model(
         name,
         traces,
         figures,
+        reconstruction,
         min_traces: Some(words.min_traces),
     })
 }
 
-/// Held-out traces through the latents of a model and back, as far as it knows their labels: how
-/// many, and how much of them came back.
+/// Held-out traces through the latents of a model and back, as far as it knows their labels; and
+/// traces drawn from their z_G alone.
 fn rebuilt(
     vae: &Vae,
     published: &Published,
     held_out: &[Trace],
     (texts, vocabulary): (&Arc<Interner>, &Vocabulary),
     seed: u64,
-) -> anyhow::Result<(usize, Figures)> {
+) -> anyhow::Result<[Option<Reconstruction>; 2]> {
     let mut memory = Memory::default();
     let (mut known, mut lessons) = (Vec::new(), Vec::new());
     for trace in held_out {
@@ -217,16 +222,14 @@ fn rebuilt(
     let mut sampler = Sampler::new(published)?;
     let rng = &mut stream(seed, "latents");
     let Some([back, alone]) = sampler.reconstruct(rng, &examples, &codes) else {
-        return Ok((0, Figures::new()));
+        return Ok([None, None]);
     };
-    let mut figures = Figures::new();
-    for (drawn, alone) in [(back, false), (alone, true)] {
+    let compare = |drawn: Vec<Sampled>| -> anyhow::Result<Option<Reconstruction>> {
         let drawn: Result<Vec<Trace>, _> = drawn.iter().map(|s| vocabulary.observed(s)).collect();
         let drawn = drawn.context("what came back is no trace")?;
-        let pairs: Vec<(&Trace, &Trace)> = known.iter().copied().zip(&drawn).collect();
-        figures.extend(reconstruction(&pairs, alone));
-    }
-    Ok((known.len(), figures))
+        Ok(Reconstruction::of(known.iter().copied().zip(&drawn)))
+    };
+    Ok([compare(back)?, compare(alone)?])
 }
 
 fn traces(paths: &[PathBuf], texts: &Arc<Interner>) -> anyhow::Result<(Vec<Trace>, String)> {
