@@ -53,7 +53,7 @@ pub struct AssemblerConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct PrivacyConfig {
     /// Distinct traces that a (service, operation, kind) needs before synthetic traces may have it,
-    /// and that a set of attributes and events needs before its spans may.
+    /// and that what its spans carry needs before they may.
     pub min_traces: u32,
     /// Distinct (service, operation, kind) known at most.
     pub max_labels: usize,

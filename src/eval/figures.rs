@@ -161,6 +161,10 @@ pub const METRICS: &[Metric] = &[
     metric(REBUILT, ("Q1", "rebuilt_edges_f1"), "edges, F1", Good::High).bar(Bar::AtLeast(0.99)),
     metric(REBUILT, ("Q1", "rebuilt_duration_error"), "durations, mean error in ms", Good::Low),
     metric(REBUILT, ("Q1", "rebuilt_log_duration_error"), "durations, mean error of log10", Good::Low),
+    metric(REBUILT, ("Q1", "code_services"), "services, by z_G alone", Good::High),
+    metric(REBUILT, ("Q1", "code_operations"), "operations, by z_G alone", Good::High),
+    metric(REBUILT, ("Q1", "code_edges_f1"), "edges, F1, by z_G alone", Good::High),
+    metric(REBUILT, ("Q1", "code_log_duration_error"), "durations, mean error of log10, by z_G alone", Good::Low),
 ];
 
 /// A figure over generator seeds.

@@ -71,6 +71,16 @@ impl Reconstruction {
         })
     }
 
+    /// Its rows in the report, where the traces were drawn from z_G alone.
+    pub fn figures_of_code(&self) -> Figures {
+        Figures::from([
+            ("code_services", self.services),
+            ("code_operations", self.operations),
+            ("code_edges_f1", self.edges_f1),
+            ("code_log_duration_error", self.log_duration_error),
+        ])
+    }
+
     /// Its rows in the report.
     pub(super) fn figures(&self) -> Figures {
         Figures::from([

@@ -163,6 +163,15 @@ impl Checkpoint {
         Ok(learner)
     }
 
+    /// The VAE with its encoder, if there is one.
+    pub fn vae(&self) -> Result<Option<Vae>, Broken> {
+        let Some(settings) = &self.document.vae else {
+            return Ok(None);
+        };
+        let vae = Vae::load(settings.clone(), self.tensors.clone());
+        vae.map(Some).map_err(|fault| Broken(fault.to_string()))
+    }
+
     /// What served when it was written; nothing if nothing did.
     pub fn published(&self) -> Result<Option<Published>, Broken> {
         let settings = LearnerSettings {

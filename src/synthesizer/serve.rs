@@ -7,7 +7,7 @@ use crate::chance::Rng;
 use crate::features::timing::Coder;
 use crate::features::{Sampled, decode};
 use crate::learner::{Generator, Published};
-use crate::model::{Grammar, VaeError};
+use crate::model::{Example, Grammar, VaeError};
 
 /// Draws synthetic traces from whatever serves. The same snapshot and chance draw the same.
 #[derive(Debug)]
@@ -30,6 +30,23 @@ impl Sampler {
                 Kind::Vae(Box::new(VaeSampler::new(weights, coder, services)?))
             }
         }))
+    }
+
+    /// Each example through its latents and back, given the code that the encoder chose for it;
+    /// and, beside it, what is drawn from that code alone. None where no VAE serves.
+    pub fn reconstruct(
+        &mut self,
+        rng: &mut Rng,
+        examples: &[Example],
+        codes: &[u32],
+    ) -> Option<[Vec<Sampled>; 2]> {
+        match &mut self.0 {
+            Kind::Vae(sampler) => {
+                let rebuilt = sampler.reconstruct(rng, examples, codes);
+                Some([rebuilt, sampler.of_codes(rng, codes)])
+            }
+            Kind::Grammar(..) => None,
+        }
     }
 
     /// Draws so many traces, each of exactly `size` spans if one is given.

@@ -66,7 +66,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         held_out,
         second,
     } = read(arguments, &texts, &mut evaluation)?;
-    let drawn = draw(arguments, &texts, held_out.len(), &mut evaluation)?;
+    let drawn = draw(arguments, &texts, &held_out, &mut evaluation)?;
     let observed = Observed {
         train: &train,
         held_out: &held_out,
@@ -99,6 +99,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         name,
         traces,
         figures,
+        reconstruction,
         ..
     } in &drawn
     {
@@ -109,6 +110,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         };
         let mut measured = work.measure(&bench, name, (traces, effort))?;
         measured.figures.extend(figures);
+        let [rebuilt, alone] = reconstruction;
+        if let Some(alone) = alone {
+            measured.figures.extend(alone.figures_of_code());
+        }
+        if let Some(rebuilt) = rebuilt {
+            measured.rebuilds(*rebuilt);
+        }
         evaluation.generators.push(Generator {
             name: name.clone(),
             measured,

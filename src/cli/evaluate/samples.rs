@@ -8,9 +8,11 @@ use anyhow::{Context as _, ensure};
 use super::Arguments;
 use crate::chance::stream;
 use crate::cli::observed;
-use crate::eval::{Evaluation, Figures, validity};
-use crate::features::{Interner, Vocabulary};
-use crate::learner::Checkpoint;
+use crate::eval::{Evaluation, Figures, Reconstruction, validity};
+use crate::features::context::Memory;
+use crate::features::{Interner, Sampled, Vocabulary, encode, lesson};
+use crate::learner::{Checkpoint, Published};
+use crate::model::{Example, Vae};
 use crate::synthesizer::Sampler;
 use crate::trace::Trace;
 
@@ -33,6 +35,8 @@ pub(super) struct Drawn {
     pub(super) traces: Vec<Trace>,
     /// What only the generator knows.
     pub(super) figures: Figures,
+    /// Of held-out traces: what comes back through all latents, and what z_G alone says.
+    pub(super) reconstruction: [Option<Reconstruction>; 2],
     /// The floor of its vocabulary, if it has one.
     pub(super) min_traces: Option<u32>,
 }
@@ -87,15 +91,16 @@ pub(super) fn read(
 pub(super) fn draw(
     arguments: &Arguments,
     texts: &Arc<Interner>,
-    count: usize,
+    held_out: &[Trace],
     evaluation: &mut Evaluation,
 ) -> anyhow::Result<Vec<Drawn>> {
+    let count = held_out.len();
     let mut drawn = Vec::new();
     for path in &arguments.model {
         drawn.push(from_model(
             path,
             texts,
-            (count, arguments.seed),
+            (held_out, arguments.seed),
             evaluation,
         )?);
     }
@@ -119,6 +124,7 @@ pub(super) fn draw(
             name,
             traces,
             figures,
+            reconstruction: [None, None],
             min_traces: None,
         });
     }
@@ -128,10 +134,10 @@ pub(super) fn draw(
 fn from_model(
     path: &Path,
     texts: &Arc<Interner>,
-    (count, seed): (usize, u64),
+    (held_out, seed): (&[Trace], u64),
     evaluation: &mut Evaluation,
 ) -> anyhow::Result<Drawn> {
-    let name = path.display().to_string();
+    let (name, count) = (path.display().to_string(), held_out.len());
     let checkpoint = Checkpoint::load(path)?;
     let published = checkpoint
         .published()?
@@ -155,6 +161,17 @@ fn from_model(
         })
         .collect();
     let of_sizes = of_sizes.iter().sum::<f64>() / of_sizes.len() as f64;
+    let figures = Figures::from([("valid", valid), ("valid_sizes", of_sizes)]);
+    let mut reconstruction = [None, None];
+    if let Some(vae) = checkpoint.vae()? {
+        let rebuilt = rebuilt(&vae, &published, held_out, (texts, &vocabulary), seed)?;
+        evaluation.notes.push(format!(
+            "{name}: {} of {} held-out traces have only labels of the model, and went through its latents",
+            rebuilt[0].map_or(0, |rebuilt| rebuilt.traces),
+            held_out.len()
+        ));
+        reconstruction = rebuilt;
+    }
     if evaluation.curve.is_empty() {
         evaluation.curve.clone_from(&checkpoint.status().curve);
     }
@@ -165,9 +182,54 @@ fn from_model(
     Ok(Drawn {
         name,
         traces,
-        figures: Figures::from([("valid", valid), ("valid_sizes", of_sizes)]),
+        figures,
+        reconstruction,
         min_traces: Some(words.min_traces),
     })
+}
+
+/// Held-out traces through the latents of a model and back, as far as it knows their labels; and
+/// traces drawn from their z_G alone.
+fn rebuilt(
+    vae: &Vae,
+    published: &Published,
+    held_out: &[Trace],
+    (texts, vocabulary): (&Arc<Interner>, &Vocabulary),
+    seed: u64,
+) -> anyhow::Result<[Option<Reconstruction>; 2]> {
+    let mut memory = Memory::default();
+    let (mut known, mut lessons) = (Vec::new(), Vec::new());
+    for trace in held_out {
+        let Ok(tokens) = vocabulary.tokens(trace) else {
+            continue;
+        };
+        let Ok(profiles) = vocabulary.profiles(trace, &tokens, texts) else {
+            continue;
+        };
+        let Ok(example) = encode(trace, &tokens, profiles, &published.coder) else {
+            continue;
+        };
+        known.push(trace);
+        lessons.push(lesson(
+            example,
+            &published.coder,
+            &published.services,
+            &mut memory,
+        ));
+    }
+    let codes = vae.codes(&lessons.iter().collect::<Vec<_>>())?;
+    let examples: Vec<Example> = lessons.into_iter().map(|lesson| lesson.example).collect();
+    let mut sampler = Sampler::new(published)?;
+    let rng = &mut stream(seed, "latents");
+    let Some([back, alone]) = sampler.reconstruct(rng, &examples, &codes) else {
+        return Ok([None, None]);
+    };
+    let compare = |drawn: Vec<Sampled>| -> anyhow::Result<Option<Reconstruction>> {
+        let drawn: Result<Vec<Trace>, _> = drawn.iter().map(|s| vocabulary.observed(s)).collect();
+        let drawn = drawn.context("what came back is no trace")?;
+        Ok(Reconstruction::of(known.iter().copied().zip(&drawn)))
+    };
+    Ok([compare(back)?, compare(alone)?])
 }
 
 fn traces(paths: &[PathBuf], texts: &Arc<Interner>) -> anyhow::Result<(Vec<Trace>, String)> {

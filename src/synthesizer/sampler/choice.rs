@@ -3,6 +3,8 @@
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::chance::Rng;
+use crate::features::Skeleton;
+use crate::model::Example;
 
 /// What is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +34,47 @@ pub(super) trait Choose {
 
     /// A number from [0, 1).
     fn number(&mut self, trace: usize) -> f64;
+}
+
+/// What an example has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outcome<'a> {
+    pub(super) example: &'a Example,
+    /// Numbers of children that are told apart.
+    pub(super) arities: usize,
+}
+
+impl Outcome<'_> {
+    /// The outcome of a choice at a span. Beyond the example's end, 0.
+    pub(super) fn of(self, event: Event, at: usize) -> usize {
+        let example = self.example;
+        if at >= example.len() {
+            return 0;
+        }
+        match event {
+            Event::Token => example.tokens[at] as usize,
+            Event::Status => example.status[at].into(),
+            Event::Profile => example.profile[at] as usize,
+            Event::Arity => (example.arity[at] as usize).min(self.arities - 1),
+            Event::Link if example.links.is_empty() => 0,
+            Event::Link => {
+                let mut skeleton = Skeleton::default();
+                skeleton.read(&example.arity);
+                let place = skeleton.places()[at];
+                let link = example.links.iter().find(|link| link.0 as usize == at);
+                match link {
+                    None => 0,
+                    Some(&(_, to)) if Some(to) == place.parent => 1,
+                    Some(&(_, to)) if Some(to) == place.previous => 2,
+                    Some(_) => 3,
+                }
+            }
+            Event::StartMode => example.start[at].mode.into(),
+            Event::StartBin => example.start[at].bin.into(),
+            Event::EndMode => example.end[at].mode.into(),
+            Event::EndBin => example.end[at].bin.into(),
+        }
+    }
 }
 
 /// Chance: a generator for each trace, so that a trace does not depend on those beside it.

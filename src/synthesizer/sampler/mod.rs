@@ -4,6 +4,7 @@
 //! tensor library takes part, and nothing is allocated per span once buffers have grown.
 
 mod choice;
+mod latents;
 mod layer;
 mod structure;
 #[cfg(test)]
@@ -18,9 +19,10 @@ use crate::chance::Rng;
 use crate::features::context::Memory;
 use crate::features::timing::Coder;
 use crate::features::{Sampled, SampledSpan, Token};
-use crate::model::{VaeError, Weights};
+use crate::model::{Example, VaeError, Weights};
 use crate::trace::{Link, StatusCode};
 use choice::{Choose, Draw};
+use latents::{Replay, Told};
 use structure::{Growing, Structure};
 use timing::{Timed, Timing};
 
@@ -85,6 +87,44 @@ impl VaeSampler {
             };
             let mut choose = Draw::new(growing.len(), rng);
             drawn.extend(self.times(&growing, &mut choose));
+        }
+        drawn
+    }
+
+    /// Each example through its latents and back: z_v drawn from its posterior given the example
+    /// and its code, then decoded without the example. One code per example.
+    pub(super) fn reconstruct(
+        &mut self,
+        rng: &mut Rng,
+        examples: &[Example],
+        codes: &[u32],
+    ) -> Vec<Sampled> {
+        let mut rebuilt = Vec::with_capacity(examples.len());
+        for (examples, codes) in examples.chunks(TOGETHER).zip(codes.chunks(TOGETHER)) {
+            let most = self.max_spans;
+            let begin = |&code: &u32| Growing::new(code as usize, 1, most);
+            let mut told = Told::new(examples, self.structure.arities(), rng);
+            let mut growing: Vec<Growing> = codes.iter().map(begin).collect();
+            self.structure.grow(&mut growing, &mut told);
+            self.times(&growing, &mut told);
+            let mut replay = Replay::new(told.levels, rng);
+            let mut growing: Vec<Growing> = codes.iter().map(begin).collect();
+            self.structure.grow(&mut growing, &mut replay);
+            rebuilt.extend(self.times(&growing, &mut replay));
+        }
+        rebuilt
+    }
+
+    /// A trace of each of these codes, z_v drawn from its prior: what z_G alone says.
+    pub(super) fn of_codes(&mut self, rng: &mut Rng, codes: &[u32]) -> Vec<Sampled> {
+        let mut drawn = Vec::with_capacity(codes.len());
+        for codes in codes.chunks(TOGETHER) {
+            let most = self.max_spans;
+            let begin = |&code: &u32| Growing::new(code as usize, 1, most);
+            let mut growing: Vec<Growing> = codes.iter().map(begin).collect();
+            self.structure
+                .grow(&mut growing, &mut Draw::new(codes.len(), rng));
+            drawn.extend(self.times(&growing, &mut Draw::new(codes.len(), rng)));
         }
         drawn
     }

@@ -148,6 +148,11 @@ impl Structure {
         })
     }
 
+    /// Numbers of children that are told apart.
+    pub(super) fn arities(&self) -> usize {
+        self.arities
+    }
+
     /// Grows structures until each is whole or given up, some abreast: where one ends, the next
     /// begins.
     pub(super) fn grow(&self, growing: &mut [Growing], choose: &mut impl Choose) {

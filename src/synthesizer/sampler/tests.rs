@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::choice::{Choose, Event};
+use super::choice::{Choose, Event, Outcome};
 use super::*;
 use crate::chance;
 use crate::features::{Skeleton, lesson};
@@ -103,28 +103,8 @@ impl Choose for Forced<'_> {
         allowed: &dyn Fn(usize) -> bool,
     ) -> usize {
         let example = &self.examples[trace];
-        let outcome = match event {
-            Event::Token => example.tokens[at] as usize,
-            Event::Status => example.status[at].into(),
-            Event::Profile => example.profile[at] as usize,
-            Event::Arity => (example.arity[at] as usize).min(settings().arities - 1),
-            Event::Link => {
-                let mut skeleton = Skeleton::default();
-                skeleton.read(&example.arity);
-                let place = skeleton.places()[at];
-                let link = example.links.iter().find(|link| link.0 as usize == at);
-                match link {
-                    None => 0,
-                    Some(&(_, to)) if Some(to) == place.parent => 1,
-                    Some(&(_, to)) if Some(to) == place.previous => 2,
-                    Some(_) => 3,
-                }
-            }
-            Event::StartMode => example.start[at].mode.into(),
-            Event::StartBin => example.start[at].bin.into(),
-            Event::EndMode => example.end[at].mode.into(),
-            Event::EndBin => example.end[at].bin.into(),
-        };
+        let arities = settings().arities;
+        let outcome = Outcome { example, arities }.of(event, at);
         assert!(allowed(outcome), "{event:?} {outcome} of span {at}");
         let total: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
         let nats = (total / f64::from(weights[outcome])).ln();
@@ -195,6 +175,29 @@ fn the_compiled_decoder_gives_every_choice_the_share_that_the_trained_one_gives_
             let off = (told - expected).abs() / spans;
             assert!(off < 1e-4, "{name} of trace {at}: {told} for {expected}");
         }
+    }
+}
+
+#[test]
+fn a_trace_comes_back_through_its_latents_whole() {
+    let vae = vae(5);
+    let mut sampler = sampler(&vae);
+    let rng = &mut chance::stream(8, "examples");
+    let examples = [1, 2, 9, 30, 17, 64].map(|spans| example(spans, rng));
+    let mut memory = Memory::default();
+    let mut lesson =
+        |e: &Example| lesson(e.clone(), &sampler.coder, &sampler.services, &mut memory);
+    let lessons: Vec<_> = examples.iter().map(&mut lesson).collect();
+    let codes = vae.codes(&lessons.iter().collect::<Vec<_>>()).unwrap();
+    let rebuilt = sampler.reconstruct(rng, &examples, &codes);
+    let from_code = sampler.of_codes(rng, &codes);
+    for (at, example) in examples.iter().enumerate() {
+        assert_eq!(
+            rebuilt[at],
+            crate::features::decode(example, &sampler.coder)
+        );
+        // A model that knows nothing tells next to nothing by its code alone.
+        assert!(at < 2 || from_code[at] != rebuilt[at]);
     }
 }
 
