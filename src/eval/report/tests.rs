@@ -33,7 +33,7 @@ fn sample(seed: u64, texts: &Interner) -> Vec<Trace> {
         }
         Trace::new(spans, Vec::new()).unwrap()
     };
-    (0..120).map(|_| one()).collect()
+    (0..240).map(|_| one()).collect()
 }
 
 /// An evaluation of two generators, the ceiling and chance; and what a page of it needs.
@@ -63,7 +63,7 @@ fn evaluate(check: impl FnOnce(&Evaluation, Observed<'_>, &Interner)) {
     let controls = controls.map(|(control, traces)| (control, measure(traces, Effort::Quick)));
     assert_eq!(steps, 4 * Bench::STEPS);
     let evaluation = Evaluation {
-        inputs: vec![("train".to_owned(), "120 traces".to_owned())],
+        inputs: vec![("train".to_owned(), "240 traces".to_owned())],
         notes: vec!["a <note>".to_owned()],
         seed: 1,
         generators: generators.into(),
