@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use candle_nn::loss::binary_cross_entropy_with_logit;
 use candle_nn::optim::{AdamW, Optimizer as _, ParamsAdamW};
 use rand::seq::SliceRandom as _;
 use rand_distr::{Distribution as _, StandardNormal};
@@ -21,16 +20,19 @@ use crate::trace::Trace;
 /// Traces of each side, at most.
 const SIDE: usize = 3_000;
 /// Spans of training traces seen in all: as many rounds over them as come to this.
-const SEEN: usize = 1_200_000;
+const SEEN: usize = 4_000_000;
 /// Rounds over the training traces, at least and at most.
-const ROUNDS: [usize; 2] = [4, 40];
+const ROUNDS: [usize; 2] = [8, 60];
 /// Last rounds whose judgements of the test traces are averaged.
 const JUDGED: usize = 3;
-const BATCH: usize = 64;
-const HIDDEN: usize = 24;
+const BATCH: usize = 48;
+const HIDDEN: usize = 32;
 const EMBEDDED: usize = 12;
-/// Times told of a span.
-const TIMES: usize = 11;
+/// Times measured of a span; each is told on the scale of all spans and on that of its label.
+const MEASURED: usize = 11;
+const TIMES: usize = 2 * MEASURED;
+/// Training spans that a label needs for a scale of its own.
+const FEW: usize = 20;
 const MESSAGES: usize = 2;
 const RATE: f64 = 5e-3;
 
@@ -75,7 +77,7 @@ impl Graph {
             let log = |value: f64| value.signum() * value.abs().ln_1p();
             let left = (end(above) - end(span)) as f64;
             let offset = (start - from) as f64;
-            graph.times.push([
+            let measured = [
                 log(span.duration as f64) as f32,
                 ((span.duration as f64 + 1.0) / (within + 1.0)).ln() as f32,
                 log(offset) as f32,
@@ -87,7 +89,11 @@ impl Graph {
                 place.depth as f32,
                 (place.index as f32).ln_1p(),
                 (place.children as f32).ln_1p(),
-            ]);
+            ];
+            let mut times = [0.0; TIMES];
+            times[..MEASURED].copy_from_slice(&measured);
+            times[MEASURED..].copy_from_slice(&measured);
+            graph.times.push(times);
         }
         graph
     }
@@ -273,8 +279,7 @@ pub(super) fn neural(sides: [&[Trace]; 2], seed: u64) -> Result<f64> {
         descent.set_learning_rate(RATE * (1.0 - round as f64 / rounds as f64));
         for graphs in order.chunks(BATCH) {
             let batch = Batch::of(graphs)?;
-            let loss = binary_cross_entropy_with_logit(&net.judge(&batch)?, &batch.truths)?;
-            descent.backward_step(&loss)?;
+            descent.backward_step(&cross_entropy(&net.judge(&batch)?, &batch.truths)?)?;
         }
         if round + JUDGED >= rounds {
             for (odds, graphs) in odds.chunks_mut(BATCH).zip(test.chunks(BATCH)) {
@@ -285,21 +290,66 @@ pub(super) fn neural(sides: [&[Trace]; 2], seed: u64) -> Result<f64> {
             }
         }
     }
+    if odds.iter().any(|odds| !odds.is_finite()) {
+        return Err(candle_core::Error::Msg(
+            "the network has diverged".to_owned(),
+        ));
+    }
     let truths: Vec<f64> = test.iter().map(|graph| f64::from(graph.truth)).collect();
     Ok(auc(&truths, &odds))
 }
 
-/// Brings all times to mean 0 and deviation 1 of the training traces' spans.
+/// The mean of ln(1 + e^x) - x truth, which stays finite where the network is sure. Shapes: [B], [B]
+/// -> scalar.
+fn cross_entropy(odds: &Tensor, truths: &Tensor) -> Result<Tensor> {
+    let rest = (odds.abs()?.neg()?.exp()? + 1.0)?.log()?;
+    ((odds.relu()? + rest)? - (odds * truths)?)?.mean_all()
+}
+
+/// Sums of values and of their squares.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    count: usize,
+    sums: [[f64; 2]; MEASURED],
+}
+
+impl Sums {
+    fn add(&mut self, times: &[f32; TIMES]) {
+        self.count += 1;
+        for (sums, &time) in self.sums.iter_mut().zip(times) {
+            sums[0] += f64::from(time);
+            sums[1] += f64::from(time).powi(2);
+        }
+    }
+
+    /// How far a value is from the mean, in deviations, within bounds.
+    fn scaled(&self, axis: usize, value: f32) -> f32 {
+        let [mean, square] = self.sums[axis].map(|sum| sum / self.count.max(1) as f64);
+        let deviation = (square - mean * mean).max(0.0).sqrt().max(1e-3);
+        ((f64::from(value) - mean) / deviation).clamp(-8.0, 8.0) as f32
+    }
+}
+
+/// Brings all times to mean 0 and deviation 1 of the training traces' spans: the first half of all
+/// of them, the second half of those with the same label.
 fn standardise(training: &mut [Graph], test: &mut [Graph]) {
-    for axis in 0..TIMES {
-        let all = || training.iter().flat_map(|graph| &graph.times);
-        let count = all().count().max(1) as f64;
-        let mean = all().map(|times| f64::from(times[axis])).sum::<f64>() / count;
-        let square = |times: &[f32; TIMES]| (f64::from(times[axis]) - mean).powi(2);
-        let deviation = (all().map(square).sum::<f64>() / count).sqrt().max(1e-6);
-        let graphs = training.iter_mut().chain(test.iter_mut());
-        for times in graphs.flat_map(|graph| &mut graph.times) {
-            times[axis] = ((f64::from(times[axis]) - mean) / deviation) as f32;
+    let mut all = Sums::default();
+    let mut by_label: BTreeMap<u32, Sums> = BTreeMap::new();
+    for graph in training.iter() {
+        for (label, times) in graph.labels.iter().zip(&graph.times) {
+            all.add(times);
+            by_label.entry(*label).or_default().add(times);
+        }
+    }
+    by_label.retain(|_, sums| sums.count >= FEW);
+    for graph in training.iter_mut().chain(test) {
+        for (label, times) in graph.labels.iter().zip(&mut graph.times) {
+            let own = by_label.get(label).unwrap_or(&all);
+            for axis in 0..MEASURED {
+                let value = times[axis];
+                times[axis] = all.scaled(axis, value);
+                times[MEASURED + axis] = own.scaled(axis, value);
+            }
         }
     }
 }
@@ -324,6 +374,18 @@ mod tests {
         // Siblings stand by start, whatever the durations were.
         traces.retain(|trace| trace.spans()[2].start >= trace.spans()[1].start);
         traces
+    }
+
+    #[test]
+    fn a_network_that_is_sure_and_wrong_pays_what_it_said_and_no_more() {
+        let told = |odds: f32, truth: f32| {
+            let [odds, truth] = [odds, truth].map(|x| Tensor::new(&[x], &Device::Cpu).unwrap());
+            let paid = cross_entropy(&odds, &truth).unwrap();
+            paid.to_scalar::<f32>().unwrap()
+        };
+        assert!((told(0.0, 1.0) - 2_f32.ln()).abs() < 1e-6);
+        assert_eq!([told(500.0, 0.0), told(500.0, 1.0)], [500.0, 0.0]);
+        assert_eq!([told(-500.0, 1.0), told(-500.0, 0.0)], [500.0, 0.0]);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 mod page;
 mod pictures;
 mod plot;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::collections::BTreeMap;
