@@ -115,7 +115,8 @@ pub(super) struct Chart {
 
 const LEFT: f64 = 48.0;
 const BELOW: f64 = 24.0;
-const EDGE: f64 = 10.0;
+/// Room for half of the last mark's text.
+const EDGE: f64 = 20.0;
 
 impl Chart {
     pub(super) fn new(x: Axis, y: Axis, size: [f64; 2]) -> Self {
