@@ -11,7 +11,7 @@ use crate::trace::{SpanKind, StatusCode, Trace};
 /// Durations that differ by no more than this share are the same.
 const SAME: f64 = 0.01;
 /// Members, and as many others, that an attack judges.
-const JUDGED: usize = 800;
+const JUDGED: usize = 1_500;
 /// Synthetic and reference traces that an attack compares with.
 const COMPARED: usize = 2_000;
 /// The share of traces farthest from all others that are outliers.
