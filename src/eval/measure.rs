@@ -163,6 +163,11 @@ impl<'a> Bench<'a> {
         })
     }
 
+    /// Shapes of held-out traces that are rare: the fewer, the more of `rare_recall` is chance.
+    pub fn rare_shapes(&self) -> usize {
+        self.rare.len()
+    }
+
     /// Measures a sample, telling before each step what comes.
     pub fn measure(
         &self,

@@ -134,6 +134,11 @@ impl Rare {
         Self(rare.collect())
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Share of them that a sample has. None if there are none.
     pub(super) fn recall(&self, traces: &[Trace]) -> Option<f64> {
         let drawn: BTreeSet<u64> = traces.iter().map(canonical).collect();
@@ -181,7 +186,7 @@ mod tests {
         let common = |count| (0..count).map(|_| tree("a(b)")).collect::<Vec<_>>();
         let held_out = [common(10), vec![tree("a(c)"), tree("a(d)")]].concat();
         let rare = Rare::of(&held_out, [&common(1_500), &common(500)]);
-        assert_eq!(rare.recall(&held_out), Some(1.0));
+        assert_eq!((rare.len(), rare.recall(&held_out)), (2, Some(1.0)));
         assert_eq!(rare.recall(&[tree("a(d)"), tree("a(e)")]), Some(0.5));
         assert_eq!(Rare::of(&common(5), [&[], &[]]).recall(&[]), None);
     }

@@ -90,6 +90,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     ];
     let features = ObservedFeatures::of(observed);
     let bench = Bench::new(observed, &features, &texts, (arguments.seed, floor))?;
+    evaluation.notes.push(format!(
+        "{} shapes of held-out traces are rare; the fewer, the more of how many are found is chance",
+        bench.rare_shapes()
+    ));
     let samples = (drawn.len() + controls.len()) as u64;
     let mut work = Work {
         progress: Progress::new("evaluating", samples * Bench::STEPS, "steps"),
