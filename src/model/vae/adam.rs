@@ -2,7 +2,9 @@
 
 use candle_core::backprop::GradStore;
 
-use super::params::{Net, Param, Part};
+use super::net::Net;
+use super::params::Param;
+use super::specs::Part;
 use super::{VaeError, VaeSettings};
 
 /// Decay of the mean of gradients, and of squared gradients.

@@ -4,8 +4,8 @@ use candle_core::{DType, Device, Tensor};
 
 use super::batch::{Structures, Times};
 use super::gru::gru;
+use super::net::Net;
 use super::nll::nll;
-use super::params::Net;
 use super::pool::Mean;
 use super::recall::recall;
 use super::tree::{LABEL_TABLES, SLOT_FEATURES};
@@ -113,7 +113,6 @@ pub(super) fn timing(
     settings: &VaeSettings,
     codes: &Tensor,
     told: &Times,
-    dropout: &mut Dropout<'_>,
 ) -> Result<Tensor, VaeError> {
     let device = &Device::Cpu;
     let rows = told.start_mode.len();
@@ -130,10 +129,10 @@ pub(super) fn timing(
     let sequence = Tensor::new(told.sequence.as_slice(), device)?;
     parts.push(plan(net, told, codes.dim(0)?)?.index_select(&sequence, 0)?);
     parts.push(codes.index_select(&sequence, 0)?);
-    let x = dropout.thin(&Tensor::cat(&parts, 1)?)?; // [rows, inputs]
+    let x = Tensor::cat(&parts, 1)?; // [rows, inputs]
     let gates = net.linear(&x, "timing.gates", "timing.gates_bias")?;
     let h = gru(&gates, net.get("timing.recurrent")?, &packed.steps)?; // [rows, hidden]
-    let x = Tensor::cat(&[x, dropout.thin(&h)?], 1)?; // [rows, inputs + hidden]
+    let x = Tensor::cat(&[x, h], 1)?; // [rows, inputs + hidden]
     // Each token reads the hidden layers in a way of its own.
     let own: Vec<u32> = told.labels[0].iter().map(|label| label - 1).collect();
 
@@ -188,56 +187,6 @@ fn plan(net: &Net, told: &Times, sequences: usize) -> Result<Tensor, VaeError> {
     let both = Tensor::cat(&[&mean, &mean.broadcast_mul(&spans)?], 1)?;
     let plan = net.linear(&both, "timing.plan_hidden", "timing.plan_hidden_bias")?;
     Ok(plan.relu()?)
-}
-
-/// Leaves out parts of a layer at random, in training.
-pub(super) struct Dropout<'a> {
-    /// Share that is left out.
-    share: f32,
-    /// None outside training: nothing is left out.
-    rng: Option<&'a mut dyn rand::Rng>,
-}
-
-impl<'a> Dropout<'a> {
-    pub(super) fn of(share: f32, rng: &'a mut impl rand::Rng) -> Self {
-        Self {
-            share,
-            rng: Some(rng),
-        }
-    }
-
-    pub(super) fn none() -> Self {
-        Self {
-            share: 0.0,
-            rng: None,
-        }
-    }
-
-    /// Sets a share of the numbers to nothing and makes the others greater, so that sums keep
-    /// their mean. Shapes: [rows, width] -> the same.
-    fn thin(&mut self, x: &Tensor) -> Result<Tensor, VaeError> {
-        let (share, Some(rng)) = (self.share, &mut self.rng) else {
-            return Ok(x.clone());
-        };
-        if share <= 0.0 {
-            return Ok(x.clone());
-        }
-        let below = (f64::from(share) * 65_536.0) as u16;
-        let scale = 1.0 / (1.0 - share);
-        let count = x.elem_count();
-        let mut mask = Vec::with_capacity(count + 4);
-        while mask.len() < count {
-            let drawn = rng.next_u64();
-            mask.extend(
-                (0..4).map(|part| match (drawn >> (16 * part)) as u16 >= below {
-                    true => scale,
-                    false => 0.0,
-                }),
-            );
-        }
-        mask.truncate(count);
-        Ok((x * Tensor::from_vec(mask, x.shape(), &Device::Cpu)?)?)
-    }
 }
 
 /// What is added to the logits of modes that say nothing. Shapes: [rows] -> [rows, modes].

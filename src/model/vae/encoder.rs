@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 
 use super::VaeError;
 use super::batch::Graphs;
-use super::params::Net;
+use super::net::Net;
 use super::pool::Mean;
 
 /// What the encoder makes of each trace, before a code is chosen. Shapes: [traces, code_size].

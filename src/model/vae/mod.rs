@@ -17,6 +17,7 @@ mod decoder;
 mod encoder;
 mod gru;
 mod lesson;
+mod net;
 mod nll;
 mod params;
 mod pool;
@@ -24,6 +25,7 @@ mod posterior;
 mod profiles;
 mod recall;
 mod settings;
+mod specs;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -34,9 +36,10 @@ use candle_core::{Device, Tensor};
 use crate::model::{Example, Nats};
 use batch::{Structures, Times};
 use codebook::Codebook;
-use decoder::Dropout;
-use params::{Net, Param, specs, take};
+use net::Net;
+use params::{Param, take};
 use posterior::{Seen, codes, merge, straight_through};
+use specs::specs;
 
 pub use lesson::{Lesson, Terms};
 pub use params::Tensors;
@@ -243,8 +246,7 @@ impl Vae {
 
         let times = Times::new(lessons, settings);
         let codes = codes.narrow(0, groups.len(), timed.len())?;
-        let mut dropout = Dropout::of(settings.dropout, rng);
-        let times = decoder::timing(&net, settings, &codes, &times, &mut dropout)?.sum_all()?;
+        let times = decoder::timing(&net, settings, &codes, &times)?.sum_all()?;
         let times = (times / timed.len() as f64)?;
 
         let spans = examples.iter().map(|example| example.len()).sum::<usize>() as f64;
@@ -316,7 +318,7 @@ impl Vae {
             let every: Vec<usize> = (0..lessons.len()).collect();
             let chosen = codes(&self.codebook, settings, &coded, &every)?;
             let times = Times::new(lessons, settings);
-            let told = decoder::timing(&net, settings, &chosen, &times, &mut Dropout::none())?;
+            let told = decoder::timing(&net, settings, &chosen, &times)?;
             let told = told.to_vec1::<f32>()?;
             for (&of, told) in times.sequence.iter().zip(told) {
                 nats[of as usize].timing += f64::from(told);
@@ -395,7 +397,7 @@ impl Vae {
 
     /// What serving needs: averaged weights without the encoder, the codes and their prior.
     pub fn weights(&self) -> Weights {
-        let served = |param: &&Param| param.spec.part != params::Part::Encoder;
+        let served = |param: &&Param| param.spec.part != specs::Part::Encoder;
         let tensor = |param: &Param| {
             let Param { spec, average, .. } = param;
             (spec.name.to_owned(), (spec.shape.clone(), average.clone()))

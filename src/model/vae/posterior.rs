@@ -10,7 +10,9 @@ use candle_core::{Device, Tensor};
 use super::batch::Graphs;
 use super::codebook::{Chosen, Codebook};
 use super::encoder::encode;
-use super::params::{Net, Param, Part};
+use super::net::Net;
+use super::params::Param;
+use super::specs::Part;
 use super::{VaeError, VaeSettings};
 use crate::model::Example;
 

@@ -54,9 +54,6 @@ pub struct VaeSettings {
     /// Steps after which training ends, if that is known: the rates then fall to nothing along half
     /// a cosine, in place of `half_life`. 0 where it is not known.
     pub horizon: u32,
-    /// Share of what the timing network is told, and of its hidden layers, that is left out at
-    /// random in training: with it, slow executions are not known again by heart.
-    pub dropout: f32,
     /// Decay per step of the average of weights that scores and serves.
     pub average: f32,
     /// Weight of L_edge.
@@ -101,7 +98,6 @@ impl Default for VaeSettings {
             warmup: 50,
             half_life: 4_000,
             horizon: 0,
-            dropout: 0.0,
             average: 0.99,
             lambda_edge: 1.0,
             beta_graph: 4.0,
@@ -147,9 +143,6 @@ impl VaeSettings {
         }
         if self.arities < 2 || !(3..=256).contains(&self.bins) {
             return Some("there must be at least 2 arities and 3 to 256 bins");
-        }
-        if !(0.0..0.9).contains(&self.dropout) {
-            return Some("dropout must be at least 0 and below 0.9");
         }
         None
     }

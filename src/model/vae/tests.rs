@@ -5,7 +5,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::batch::{Structures, Times, arity_class};
-use super::params::Net;
+use super::net::Net;
 use super::*;
 use crate::model::TimeCode;
 
@@ -375,13 +375,8 @@ fn the_decoder_sees_codes_and_its_own_earlier_output_and_nothing_else() {
     // A function that took anything of the encoder would not have these types.
     let _structure: fn(&Net, &Tensor, &Structures) -> Result<decoder::StructureNats, VaeError> =
         decoder::structure;
-    let _timing: fn(
-        &Net,
-        &VaeSettings,
-        &Tensor,
-        &Times,
-        &mut Dropout<'_>,
-    ) -> Result<Tensor, VaeError> = decoder::timing;
+    let _timing: fn(&Net, &VaeSettings, &Tensor, &Times) -> Result<Tensor, VaeError> =
+        decoder::timing;
     // What is served has no encoder in it.
     let vae = trained(small(), 0, &mut chance(13));
     let weights = vae.weights();

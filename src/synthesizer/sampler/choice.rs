@@ -1,5 +1,7 @@
 //! How the outcome of each choice is found: by chance, or (in tests) as an example has it.
 
+use std::ops::{AddAssign, Mul, SubAssign};
+
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::chance::Rng;
@@ -77,6 +79,33 @@ impl Outcome<'_> {
     }
 }
 
+/// The outcome whose cell a level (from 0 to 1) lies in: the inverse CDF of the shares.
+pub(super) fn pick<N>(level: N, weights: &[f32], allowed: &dyn Fn(usize) -> bool) -> usize
+where
+    N: Copy + From<f32> + PartialOrd + AddAssign + SubAssign + Mul<Output = N>,
+{
+    let zero = N::from(0.0);
+    let mut total = zero;
+    for (outcome, &weight) in weights.iter().enumerate() {
+        if allowed(outcome) {
+            total += N::from(weight);
+        }
+    }
+    let mut left = level * total;
+    let mut last = None;
+    for (outcome, &weight) in weights.iter().enumerate() {
+        if weight > 0.0 && allowed(outcome) {
+            last = Some(outcome);
+            left -= N::from(weight);
+            if left < zero {
+                break;
+            }
+        }
+    }
+    // Where nothing allowed has a share, the first that is allowed.
+    last.unwrap_or_else(|| (0..weights.len()).find(|&o| allowed(o)).unwrap_or(0))
+}
+
 /// Chance: a generator for each trace, so that a trace does not depend on those beside it.
 pub(super) struct Draw(Vec<Rng>);
 
@@ -99,25 +128,8 @@ impl Choose for Draw {
         weights: &[f32],
         allowed: &dyn Fn(usize) -> bool,
     ) -> usize {
-        let mut total = 0.0;
-        for (outcome, weight) in weights.iter().enumerate() {
-            if allowed(outcome) {
-                total += weight;
-            }
-        }
-        let mut left = self.0[trace].random::<f32>() * total;
-        let mut last = None;
-        for (outcome, &weight) in weights.iter().enumerate() {
-            if weight > 0.0 && allowed(outcome) {
-                last = Some(outcome);
-                left -= weight;
-                if left < 0.0 {
-                    break;
-                }
-            }
-        }
-        // Where nothing allowed has a share, the first that is allowed.
-        last.unwrap_or_else(|| (0..weights.len()).find(|&o| allowed(o)).unwrap_or(0))
+        let level = self.0[trace].random::<f32>();
+        pick(level, weights, allowed)
     }
 
     fn number(&mut self, trace: usize) -> f64 {

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use rand::{RngExt as _, SeedableRng as _};
 
-use super::choice::{Choose, Event, Outcome};
+use super::choice::{Choose, Event, Outcome, pick};
 use crate::chance::Rng;
 use crate::model::Example;
 
@@ -111,25 +111,7 @@ impl Choose for Replay {
         weights: &[f32],
         allowed: &dyn Fn(usize) -> bool,
     ) -> usize {
-        let level = self.number(trace);
-        let share = |outcome: usize| match allowed(outcome) {
-            true => f64::from(weights[outcome]),
-            false => 0.0,
-        };
-        let total: f64 = (0..weights.len()).map(share).sum();
-        let mut left = level * total;
-        let mut last = None;
-        for outcome in 0..weights.len() {
-            let share = share(outcome);
-            if share > 0.0 {
-                last = Some(outcome);
-                left -= share;
-                if left < 0.0 {
-                    break;
-                }
-            }
-        }
-        last.unwrap_or_else(|| (0..weights.len()).find(|&o| allowed(o)).unwrap_or(0))
+        pick(self.number(trace), weights, allowed)
     }
 
     fn number(&mut self, trace: usize) -> f64 {
