@@ -55,23 +55,12 @@ impl Lesson {
         tokens: usize,
         profiles: &ProfileRows,
     ) -> Option<&'static str> {
+        if let Some(fault) = example_fault(&self.example, tokens, profiles) {
+            return Some(fault);
+        }
         let (example, spans) = (&self.example, self.example.len());
-        let Example {
-            arity,
-            status,
-            profile,
-            start,
-            end,
-            ..
-        } = example;
-        let sizes = [
-            arity.len(),
-            status.len(),
-            profile.len(),
-            start.len(),
-            end.len(),
-        ];
-        if sizes != [spans; 5] || [self.start_fits.len(), self.end_fits.len()] != [spans; 2] {
+        let Example { start, end, .. } = example;
+        if [self.start_fits.len(), self.end_fits.len()] != [spans; 2] {
             return Some("not every span has everything");
         }
         let bins = spans * settings.bins;
@@ -87,12 +76,6 @@ impl Lesson {
         {
             return Some("what is told of its times has another size");
         }
-        if example.tokens.iter().any(|&token| token as usize >= tokens) {
-            return Some("a token is not in the vocabulary");
-        }
-        if !profiles.fit(example) {
-            return Some("a profile is not its token's");
-        }
         let known = |code: &TimeCode, modes: usize| {
             usize::from(code.mode) < modes && usize::from(code.bin) < settings.bins
         };
@@ -102,4 +85,34 @@ impl Lesson {
         }
         None
     }
+}
+
+/// Says how an example does not fit a vocabulary, if it does not.
+pub(super) fn example_fault(
+    example: &Example,
+    tokens: usize,
+    profiles: &ProfileRows,
+) -> Option<&'static str> {
+    let Example {
+        arity,
+        status,
+        profile,
+        start,
+        end,
+        ..
+    } = example;
+    let sizes = [
+        arity.len(),
+        status.len(),
+        profile.len(),
+        start.len(),
+        end.len(),
+    ];
+    if sizes != [example.len(); 5] {
+        return Some("not every span has everything");
+    }
+    if example.tokens.iter().any(|&token| token as usize >= tokens) {
+        return Some("a token is not in the vocabulary");
+    }
+    (!profiles.fit(example)).then_some("a profile is not its token's")
 }

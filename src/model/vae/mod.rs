@@ -416,35 +416,12 @@ impl Vae {
     }
 
     fn check_structures(&self, examples: &[&Example]) -> Result<(), VaeError> {
-        let unknown = |token: &u32| *token as usize >= self.tokens;
         for example in examples {
-            let spans = example.len();
-            if spans == 0 {
+            if example.len() == 0 {
                 return Err(VaeError::Empty);
             }
-            let Example {
-                arity,
-                status,
-                profile,
-                start,
-                end,
-                ..
-            } = example;
-            let sizes = [
-                arity.len(),
-                status.len(),
-                profile.len(),
-                start.len(),
-                end.len(),
-            ];
-            if sizes != [spans; 5] {
-                return Err(VaeError::Lesson("not every span has everything"));
-            }
-            if example.tokens.iter().any(unknown) {
-                return Err(VaeError::Lesson("a token is not in the vocabulary"));
-            }
-            if !self.profiles.fit(example) {
-                return Err(VaeError::Lesson("a profile is not its token's"));
+            if let Some(fault) = lesson::example_fault(example, self.tokens, &self.profiles) {
+                return Err(VaeError::Lesson(fault));
             }
         }
         Ok(())
