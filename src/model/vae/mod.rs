@@ -417,7 +417,7 @@ impl Vae {
 
     fn check_structures(&self, examples: &[&Example]) -> Result<(), VaeError> {
         for example in examples {
-            if example.len() == 0 {
+            if example.is_empty() {
                 return Err(VaeError::Empty);
             }
             if let Some(fault) = lesson::example_fault(example, self.tokens, &self.profiles) {
