@@ -253,6 +253,34 @@ mod tests {
     }
 
     #[test]
+    fn what_a_request_leaves_behind_hangs_on_its_end() {
+        // The first child outlives its parent, which ends a little after the second.
+        let trace = |at: u64, left: u64| {
+            let end = 200 + at * at * 7;
+            build(&[
+                (0, 0, 9_000_000, 0),
+                (0, 5, end, 1),
+                (0, 10, end + left - 20, 2),
+                (1, 60, end - 70 - at, 3),
+            ])
+        };
+        let traces: Vec<_> = (0..60).map(|at| trace(at, 30 + at * 31)).collect();
+        let coder = fit(&traces);
+        // Also where it ends before its parent for once.
+        let early = trace(9, 0);
+        for (traces, mode) in [
+            (&traces[..], timing::EndMode::AfterParent),
+            (&[early], timing::EndMode::BeforeParent),
+        ] {
+            for trace in traces {
+                check(trace, &coder);
+                let example = encode(&trace.0, &trace.1, vec![0; 4], &coder).unwrap();
+                assert_eq!(example.end[2].mode, mode as u8);
+            }
+        }
+    }
+
+    #[test]
     fn siblings_out_of_order_and_times_out_of_range_have_no_codes() {
         let (trace, tokens) = build(&[(0, 0, 9, 0), (0, 5, 1, 0), (1, 7, 1, 0)]);
         let coder = Coder::default();

@@ -3,7 +3,7 @@
 //! All earlier times enter as scores (how high among the training values of their context), so
 //! that a slow database shows as high scores of its service whatever its operations are.
 
-use super::timing::{Clock, Coder};
+use super::timing::{Clock, Coder, Hearing, Voices};
 use super::{Place, Skeleton, Token};
 use crate::model::TimeCode;
 
@@ -11,7 +11,7 @@ use crate::model::TimeCode;
 pub const FEATURES: usize = NAMES.len();
 
 /// What each number is. Scores come as (start, end).
-pub const NAMES: [&str; 28] = [
+pub const NAMES: [&str; 30] = [
     "score of the previous sibling's start",
     "score of the previous sibling's end",
     "score of the parent's start",
@@ -40,6 +40,8 @@ pub const NAMES: [&str; 28] = [
     "whether it is a first child",
     "whether the previous sibling is still open",
     "share of the spans behind",
+    "score of the time that tells most about the start",
+    "score of the time that tells most about the end",
 ];
 
 /// Starts and ends: how many, their sums and last values.
@@ -73,6 +75,7 @@ pub struct Memory {
     services: Vec<Scores>,
     trace: Scores,
     highest: [f32; 2],
+    voices: Voices,
 }
 
 /// A walk over the spans of one trace in pre-order: features before each span, codes after.
@@ -106,6 +109,7 @@ impl<'a> Walk<'a> {
         }
         memory.trace = Scores::default();
         memory.highest = [0.0; 2];
+        memory.voices.clear(coder);
         Self {
             coder,
             services,
@@ -120,8 +124,14 @@ impl<'a> Walk<'a> {
         self.memory.spans.len()
     }
 
-    /// What is known before the next span, which must be there.
-    pub fn step(&mut self) -> [f32; FEATURES] {
+    /// What is counted and heard before the next span, which must be there.
+    pub fn hearing(&self) -> Hearing<'a> {
+        let span = (self.skeleton, self.tokens, self.at());
+        Hearing::new(self.coder, span, &self.memory.voices)
+    }
+
+    /// What is known before the next span, which must be there, beside its [`Walk::hearing`].
+    pub fn step(&mut self, hearing: &Hearing<'_>) -> [f32; FEATURES] {
         let at = self.at();
         self.memory.clock.enter(self.skeleton, at);
         let place = &self.skeleton.places()[at];
@@ -165,6 +175,8 @@ impl<'a> Walk<'a> {
             yes(place.index == 0),
             yes(place.previous.is_some_and(|at| memory.clock.is_open(at))),
             at as f32 / self.skeleton.len() as f32,
+            hearing.scores()[0],
+            hearing.scores()[1],
         ]
     }
 
@@ -178,6 +190,8 @@ impl<'a> Walk<'a> {
             .clock
             .push_codes(self.coder, self.skeleton, self.tokens, at, codes);
         memory.spans.push(scores);
+        let span = (self.skeleton, self.tokens, at);
+        memory.voices.push(self.coder, span, scores);
         memory.tokens[token].add(scores);
         memory.services[service].add(scores);
         memory.trace.add(scores);
@@ -258,7 +272,8 @@ mod tests {
             let mut walk = Walk::new(&coder, &services, &skeleton, &tokens, &mut memory);
             let mut told = Vec::new();
             for at in 0..4 {
-                let features = walk.step();
+                let hearing = walk.hearing();
+                let features = walk.step(&hearing);
                 assert!(features.iter().all(|value| value.is_finite()));
                 let index = NAMES.iter().position(|&known| known == name).unwrap();
                 told.push(features[index]);
@@ -338,7 +353,8 @@ mod tests {
         let (coder, mut memory) = (Coder::default(), Memory::default());
         let mut walk = Walk::new(&coder, &[], &skeleton, &tokens, &mut memory);
         while walk.at() < skeleton.len() {
-            walk.step();
+            let hearing = walk.hearing();
+            walk.step(&hearing);
             walk.push(example.start[walk.at()], example.end[walk.at()]);
         }
         let (starts, ends) = walk.finish();

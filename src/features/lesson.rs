@@ -2,7 +2,7 @@
 
 use super::context::{self, Walk};
 use super::timing::{Coder, EndMode, StartMode};
-use super::{Skeleton, Token};
+use super::{Place, Skeleton, Token};
 use crate::model::{Example, Lesson};
 
 /// What the model learns from a trace. `services` is [`super::Vocabulary::services`]; the example
@@ -18,21 +18,21 @@ pub fn lesson(
     let mut lesson = Lesson::default();
     let mut walk = Walk::new(coder, services, &skeleton, &tokens, memory);
     for (at, (&start, &end)) in example.start.iter().zip(&example.end).enumerate() {
-        lesson.told.extend(walk.step());
+        let mut hearing = walk.hearing();
+        lesson.told.extend(walk.step(&hearing));
         let place = &skeleton.places()[at];
         lesson.start_fits.push(start_fits(place.index));
+        lesson.end_fits.push(end_fits(place));
+        hearing.started(start);
+        let ln = f32::ln;
         lesson
-            .end_fits
-            .push(end_fits(place.children == 0, place.next.is_some()));
-        let (starts, ends) = coder.mode_shares(&skeleton, &tokens, at);
-        lesson.start_mode_shares.extend(starts.map(f32::ln));
-        lesson.end_mode_shares.extend(ends.map(f32::ln));
-        let mode = StartMode::from_number(start.mode);
-        let shares = coder.start_shares(&skeleton, &tokens, at, mode);
-        lesson.start_shares.extend(shares.map(f32::ln));
-        let mode = EndMode::from_number(end.mode);
-        let shares = coder.end_shares(&skeleton, &tokens, at, mode);
-        lesson.end_shares.extend(shares.map(f32::ln));
+            .start_mode_shares
+            .extend(hearing.start_modes().map(ln));
+        lesson.end_mode_shares.extend(hearing.end_modes().map(ln));
+        let bins = hearing.start_bins(StartMode::from_number(start.mode));
+        lesson.start_shares.extend(bins.map(ln));
+        let bins = hearing.end_bins(EndMode::from_number(end.mode));
+        lesson.end_shares.extend(bins.map(ln));
         walk.push(start, end);
         lesson
             .scores
@@ -48,9 +48,11 @@ pub fn start_fits(index: u32) -> u16 {
     StartMode::ALL.into_iter().map(bit).sum()
 }
 
-/// Bits of the end modes that say something with or without children and later siblings.
-pub fn end_fits(leaf: bool, has_next: bool) -> u16 {
-    let bit = |mode: EndMode| u16::from(mode.fits(leaf, has_next)) << mode as u8;
+/// Bits of the end modes that say something at a place.
+pub fn end_fits(place: &Place) -> u16 {
+    let (leaf, next, parent) = (place.children == 0, place.next, place.parent);
+    let fits = |mode: EndMode| mode.fits(leaf, next.is_some(), parent.is_some());
+    let bit = |mode: EndMode| u16::from(fits(mode)) << mode as u8;
     EndMode::ALL.into_iter().map(bit).sum()
 }
 
@@ -96,6 +98,6 @@ mod tests {
         );
         // A root with a child and no sibling; then a first child that is a leaf.
         assert_eq!(lesson.start_fits, [0b101, 0b101]);
-        assert_eq!(lesson.end_fits, [0b1_1110, 0b1]);
+        assert_eq!(lesson.end_fits, [0b1_1110, 0b110_0000_0001]);
     }
 }

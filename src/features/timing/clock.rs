@@ -8,8 +8,8 @@ pub(super) type Hung<Mode> = (Mode, u64);
 
 /// Start and end of every span so far, from how they hang on each other.
 ///
-/// Spans are pushed in pre-order. An end that hangs on children or later siblings is resolved as
-/// soon as these are known; until then its span counts as open. Whatever is pushed, starts never
+/// Spans are pushed in pre-order. An end that hangs on children, later siblings or the parent's end
+/// is resolved as soon as these are known; until then its span counts as open. Whatever is pushed, starts never
 /// precede the previous sibling's and no span ends before it starts. Times are nanoseconds after
 /// the root's start and stop at the limits of their type.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +20,8 @@ pub struct Clock {
     /// Per span: the latest of its start, the ends of its closed children, the starts of open ones.
     frontiers: Vec<i64>,
     last_child: Vec<Option<u32>>,
+    /// Whether some child's end hangs on the span's own.
+    defers: Vec<bool>,
     walk: Vec<u32>,
 }
 
@@ -31,6 +33,7 @@ impl Clock {
         self.rules.clear();
         self.frontiers.clear();
         self.last_child.clear();
+        self.defers.clear();
         self.walk.clear();
     }
 
@@ -64,7 +67,8 @@ impl Clock {
     /// Whether the end of a span that was pushed hangs on siblings that are not known yet. To be
     /// asked about a sibling of the span entered last.
     pub fn is_open(&self, at: u32) -> bool {
-        self.rules[at as usize].0.is_open()
+        let mode = self.rules[at as usize].0;
+        mode.is_open() || mode.is_deferred()
     }
 
     /// The start of the span at `place`, which was entered, from how it hangs.
@@ -91,19 +95,22 @@ impl Clock {
         self.rules.push(end);
         self.frontiers.push(start);
         self.last_child.push(None);
+        self.defers.push(false);
         self.walk.push(at as u32);
         let Some(parent) = place.parent else {
             return;
         };
         let parent = parent as usize;
         self.last_child[parent] = Some(at as u32);
+        self.defers[parent] |= end.0.is_deferred();
         let mut frontier = self.frontiers[parent].max(start);
         if let Some(previous) = place.previous {
             let previous = previous as usize;
             let (mode, distance) = self.rules[previous];
             if matches!(mode, EndMode::AfterNext | EndMode::BeforeNext) {
                 let back = mode == EndMode::BeforeNext;
-                self.ends[previous] = hang(start, back, distance, self.starts[previous]);
+                let end = hang(start, back, distance, self.starts[previous]);
+                self.settle(skeleton, previous, end);
                 frontier = frontier.max(self.ends[previous]);
             }
         }
@@ -125,30 +132,54 @@ impl Clock {
         let start = self.starts[at];
         let last_start = self.last_child[at].map_or(start, |last| self.starts[last as usize]);
         let (mode, distance) = self.rules[at];
-        if mode.is_open() && place.next.is_some() {
+        let deferred = mode.is_deferred() && place.parent.is_some();
+        if deferred || mode.is_open() && place.next.is_some() {
             return;
         }
         // Modes that say nothing here (open without a later sibling, about children without
         // children) fall back to the nearest that does.
         let (from, back) = match mode {
             EndMode::Duration => (start, false),
-            EndMode::AfterChildren | EndMode::AfterLater | EndMode::AfterNext => (latest, false),
-            EndMode::BeforeChildren | EndMode::BeforeLater | EndMode::BeforeNext => {
-                (latest, self.last_child[at].is_some())
-            }
+            EndMode::AfterChildren
+            | EndMode::AfterLater
+            | EndMode::AfterNext
+            | EndMode::AfterParent => (latest, false),
+            EndMode::BeforeChildren
+            | EndMode::BeforeLater
+            | EndMode::BeforeNext
+            | EndMode::BeforeParent => (latest, self.last_child[at].is_some()),
             EndMode::AfterLastStart => (last_start, false),
             EndMode::BeforeLastStart => (last_start, self.last_child[at].is_some()),
         };
         let end = hang(from, back, distance, start);
-        self.ends[at] = end;
+        self.settle(skeleton, at, end);
         if let Some(parent) = place.parent {
             let frontier = &mut self.frontiers[parent as usize];
             *frontier = (*frontier).max(end);
         }
     }
 
+    /// Gives a span its end, and with it those of the children that were deferred.
+    fn settle(&mut self, skeleton: &Skeleton, at: usize, end: i64) {
+        self.ends[at] = end;
+        if !self.defers[at] {
+            return;
+        }
+        let mut next = self.last_child[at];
+        while let Some(child) = next {
+            let (mode, distance) = self.rules[child as usize];
+            if mode.is_deferred() {
+                let start = self.starts[child as usize];
+                let back = mode == EndMode::BeforeParent;
+                self.ends[child as usize] = hang(end, back, distance, start);
+            }
+            next = skeleton.places()[child as usize].previous;
+        }
+    }
+
     /// Resolves children whose ends hang on later siblings, from the last to the first, and
-    /// returns the latest end of all children; the span's own start if it has none.
+    /// returns the latest end of all that are not deferred; the start of the last child if all are,
+    /// the span's own start if there are none.
     fn close_children(&mut self, skeleton: &Skeleton, at: usize) -> i64 {
         let mut latest = None;
         let mut next = self.last_child[at];
@@ -156,14 +187,24 @@ impl Clock {
             let place = &skeleton.places()[child as usize];
             let child = child as usize;
             let (mode, distance) = self.rules[child];
-            if let (EndMode::AfterLater | EndMode::BeforeLater, Some(later)) = (mode, latest) {
-                let back = mode == EndMode::BeforeLater;
-                self.ends[child] = hang(later, back, distance, self.starts[child]);
+            let start = self.starts[child];
+            next = place.previous;
+            if mode.is_deferred() {
+                continue;
+            }
+            let open = matches!(mode, EndMode::AfterLater | EndMode::BeforeLater);
+            if open && place.next.is_some() {
+                // All later siblings may be deferred.
+                let (later, back) = match latest {
+                    Some(later) => (later, mode == EndMode::BeforeLater),
+                    None => (start, false),
+                };
+                self.settle(skeleton, child, hang(later, back, distance, start));
             }
             latest = latest.max(Some(self.ends[child]));
-            next = place.previous;
         }
-        latest.unwrap_or(self.starts[at])
+        let last = self.last_child[at].map_or(at, |last| last as usize);
+        latest.unwrap_or(self.starts[last])
     }
 }
 

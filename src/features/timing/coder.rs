@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 
+use super::confidant::{self, Listener, Listeners, Teller, Told};
 use super::survey::{self, Anchor, Habit, HungSpan, References};
 use super::table::Table;
-use super::{BINS, EndMode, StartMode};
+use super::{EndMode, StartMode};
 use crate::features::{Place, Skeleton, Token};
 use crate::trace::Trace;
 
@@ -71,6 +72,8 @@ pub struct Coder {
     habits: HashMap<Pair, Habit, FixedState>,
     tables: HashMap<Context, Table, FixedState>,
     modes: HashMap<Spot, ModeShares, FixedState>,
+    listeners: Listeners,
+    voices: usize,
     unfitted: Table,
 }
 
@@ -81,6 +84,7 @@ struct Saved {
     habits: Vec<(Pair, Habit)>,
     tables: Vec<(Context, Table)>,
     modes: Vec<(Spot, ModeShares)>,
+    listeners: Vec<(Teller, Listener)>,
 }
 
 impl Default for Coder {
@@ -90,6 +94,8 @@ impl Default for Coder {
             habits: HashMap::default(),
             tables: HashMap::default(),
             modes: HashMap::default(),
+            listeners: Listeners::default(),
+            voices: 0,
             unfitted: Table::unfitted(),
         }
     }
@@ -99,27 +105,77 @@ impl Coder {
     /// Fits habits and bins. Traces that have no codes (see [`super::Unencodable`]) are left out.
     pub fn fit<'a>(traces: impl Iterator<Item = (&'a Trace, &'a [Token])> + Clone) -> Self {
         let mut coder = Self::default();
-        let mut spans: BTreeMap<Pair, Vec<References>> = BTreeMap::new();
-        for (trace, tokens) in traces.clone() {
-            let skeleton = Skeleton::of_trace(trace);
-            let Ok(references) = survey::references(trace, &skeleton) else {
-                continue;
-            };
-            if tokens.len() != references.len() {
-                continue;
-            }
-            for (at, references) in references.into_iter().enumerate() {
-                let pair = pair(&skeleton.places()[at], tokens, at);
-                spans.entry(pair).or_default().push(references);
+        // First whose ends hang on their parents': the other references depend on it.
+        for (pair, spans) in coder.references(traces.clone()) {
+            if pair.2 && is_deferred(&spans) {
+                let anchor = Anchor::Parent;
+                let last_start = false;
+                coder.habits.insert(pair, Habit { anchor, last_start });
             }
         }
-        coder.habits = spans
-            .into_iter()
-            .map(|(pair, spans)| (pair, habit(pair.2, &spans)))
+        let spans = coder.references(traces.clone()).into_iter();
+        let chosen = spans.map(|(pair, spans)| match coder.habits.get(&pair) {
+            Some(&deferred) => (pair, deferred),
+            None => (pair, habit(pair.2, &spans)),
+        });
+        coder.habits = chosen
             .filter(|(_, habit)| *habit != Habit::default())
             .collect();
-        (coder.tables, coder.modes) = coder.survey(traces);
+        (coder.tables, coder.modes) = coder.survey(traces.clone());
+        let told: Vec<Told> = traces
+            .filter_map(|(trace, tokens)| coder.told(trace, tokens))
+            .collect();
+        coder.listeners = confidant::fit(&told);
+        coder.voices = confidant::voices(&coder.listeners);
         coder
+    }
+
+    /// What the ends of each pair's spans can be measured from.
+    fn references<'a>(
+        &self,
+        traces: impl Iterator<Item = (&'a Trace, &'a [Token])>,
+    ) -> BTreeMap<Pair, Vec<References>> {
+        let mut spans: BTreeMap<Pair, Vec<References>> = BTreeMap::new();
+        for (trace, tokens) in traces {
+            let skeleton = Skeleton::of_trace(trace);
+            if tokens.len() != trace.spans().len() {
+                continue;
+            }
+            let pair = |at: usize| pair(&skeleton.places()[at], tokens, at);
+            let deferred = |at| {
+                let habit = self.habits.get(&pair(at));
+                habit.is_some_and(|habit| habit.anchor == Anchor::Parent)
+            };
+            let Ok(references) = survey::references(trace, &skeleton, deferred) else {
+                continue;
+            };
+            for (at, references) in references.into_iter().enumerate() {
+                spans.entry(pair(at)).or_default().push(references);
+            }
+        }
+        spans
+    }
+
+    /// Who tells what in a trace, if it has codes.
+    fn told(&self, trace: &Trace, tokens: &[Token]) -> Option<Told> {
+        let skeleton = Skeleton::of_trace(trace);
+        let (starts, ends) = super::codes(self, trace, &skeleton, tokens).ok()?;
+        let codes = starts.into_iter().zip(ends).enumerate();
+        let told = codes.map(|(at, codes)| {
+            let teller = teller(&skeleton.places()[at], tokens, at);
+            (teller, super::scores(self, &skeleton, tokens, at, codes))
+        });
+        Some(told.collect())
+    }
+
+    /// Whom the span's times hear, and who hears them.
+    pub(super) fn listener(&self, place: &Place, tokens: &[Token], at: usize) -> Option<&Listener> {
+        self.listeners.get(&teller(place, tokens, at))
+    }
+
+    /// Number of voices that are heard.
+    pub(super) fn voices(&self) -> usize {
+        self.voices
     }
 
     /// Collects the distances of every context and fits the bins of those that have enough, and
@@ -204,30 +260,6 @@ impl Coder {
     /// The bins of a span's end in this mode.
     pub(super) fn end(&self, place: &Place, tokens: &[Token], at: usize, mode: EndMode) -> &Table {
         self.table(context(place, tokens, at, end_slot(mode)))
-    }
-
-    /// Share of training values in each bin of a span's start: where a network that knows nothing
-    /// else should begin.
-    pub fn start_shares(
-        &self,
-        skeleton: &Skeleton,
-        tokens: &[Token],
-        at: usize,
-        mode: StartMode,
-    ) -> [f32; BINS] {
-        self.start(&skeleton.places()[at], tokens, at, mode)
-            .shares()
-    }
-
-    /// As [`Coder::start_shares`], of a span's end.
-    pub fn end_shares(
-        &self,
-        skeleton: &Skeleton,
-        tokens: &[Token],
-        at: usize,
-        mode: EndMode,
-    ) -> [f32; BINS] {
-        self.end(&skeleton.places()[at], tokens, at, mode).shares()
     }
 
     /// Shares of training spans per start mode and per end mode where this span stands; also of
@@ -367,12 +399,25 @@ fn spot(place: &Place, tokens: &[Token], at: usize) -> Spot {
     )
 }
 
+fn teller(place: &Place, tokens: &[Token], at: usize) -> Teller {
+    let first = !tokens[..at].contains(&tokens[at]);
+    (tokens[at].0, parent_token(place, tokens), first)
+}
+
 fn pair(place: &Place, tokens: &[Token], at: usize) -> Pair {
     (
         tokens[at].0,
         parent_token(place, tokens),
         place.children == 0,
     )
+}
+
+/// Whether spans end behind their parents, but for chance: which of the two comes first is then not
+/// left to the parent's end.
+fn is_deferred(spans: &[References]) -> bool {
+    let behind = |span: &&References| span.parent.is_some_and(|parent| span.end > parent);
+    let behind = spans.iter().filter(behind).count();
+    spans.len() >= HABIT_SPANS && behind as f64 >= (1.0 - MIXED) * spans.len() as f64
 }
 
 /// Chooses what ends hang on: that from which they scatter least. A tie goes to what is nearer.
@@ -429,10 +474,12 @@ impl From<Coder> for Saved {
             habits: coder.habits.into_iter().collect(),
             tables: coder.tables.into_iter().collect(),
             modes: coder.modes.into_iter().collect(),
+            listeners: coder.listeners.into_iter().collect(),
         };
         saved.habits.sort_unstable_by_key(|(pair, _)| *pair);
         saved.tables.sort_unstable_by_key(|(context, _)| *context);
         saved.modes.sort_unstable_by_key(|(spot, _)| *spot);
+        saved.listeners.sort_unstable_by_key(|(teller, _)| *teller);
         saved
     }
 }
@@ -452,10 +499,16 @@ impl TryFrom<Saved> for Coder {
         {
             return Err("the shares of time modes are damaged");
         }
+        let listeners: Listeners = saved.listeners.into_iter().collect();
+        if !confidant::are_sound(&listeners) {
+            return Err("what times tell of later ones is damaged");
+        }
         Ok(Self {
             habits: saved.habits.into_iter().collect(),
             tables: saved.tables.into_iter().collect(),
             modes: saved.modes.into_iter().collect(),
+            voices: confidant::voices(&listeners),
+            listeners,
             unfitted: Table::unfitted(),
         })
     }

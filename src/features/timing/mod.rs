@@ -7,12 +7,16 @@
 
 mod clock;
 mod coder;
+mod confidant;
+mod hearing;
 mod mode;
 mod survey;
 mod table;
 
 pub use clock::Clock;
 pub use coder::Coder;
+pub use hearing::Hearing;
+pub(super) use hearing::Voices;
 pub use mode::{END_MODES, EndMode, START_MODES, StartMode};
 pub use survey::Unencodable;
 pub use table::FARTHEST;
@@ -55,11 +59,36 @@ pub(super) fn codes(
     Ok((starts, ends))
 }
 
+/// The scores of a span's start and end: how high they are among the training values of their
+/// contexts, whatever their modes (0 is the middle, the root's start is 0): an end before the
+/// children's is lower than any behind it.
+fn scores(
+    coder: &Coder,
+    skeleton: &Skeleton,
+    tokens: &[Token],
+    at: usize,
+    (start, end): (TimeCode, TimeCode),
+) -> [f32; 2] {
+    let place = &skeleton.places()[at];
+    let (start_shares, end_shares) = coder.mode_shares(skeleton, tokens, at);
+    let start_score = match place.parent {
+        Some(_) => {
+            let mode = StartMode::from_number(start.mode);
+            let table = coder.start(place, tokens, at, mode);
+            let level = table.level(start.bin, start.within);
+            score(mode.level(&start_shares, level))
+        }
+        None => 0.0,
+    };
+    let mode = EndMode::from_number(end.mode);
+    let table = coder.end(place, tokens, at, mode);
+    let level = table.level(end.bin, end.within);
+    [start_score, score(mode.level(&end_shares, level))]
+}
+
 impl Clock {
     /// Adds the span at `at`, which was entered, by its codes. Returns the scores of its start and
-    /// its end: how high they are among the training values of their contexts, whatever their modes
-    /// (0 is the middle, the root's start is 0): an end before the children's is lower than any
-    /// behind it.
+    /// its end.
     pub fn push_codes(
         &mut self,
         coder: &Coder,
@@ -70,22 +99,13 @@ impl Clock {
     ) -> [f32; 2] {
         let place = &skeleton.places()[at];
         let (start, end) = codes;
-        let (start_shares, end_shares) = coder.mode_shares(skeleton, tokens, at);
         let mode = StartMode::from_number(start.mode);
         let table = coder.start(place, tokens, at, mode);
         let begin = self.start(place, (mode, table.distance(start.bin, start.within)));
-        let start_score = match place.parent {
-            Some(_) => {
-                let level = table.level(start.bin, start.within);
-                score(mode.level(&start_shares, level))
-            }
-            None => 0.0,
-        };
         let mode = EndMode::from_number(end.mode);
         let table = coder.end(place, tokens, at, mode);
         let distance = table.distance(end.bin, end.within);
         self.push(skeleton, at, begin, (mode, distance));
-        let level = table.level(end.bin, end.within);
-        [start_score, score(mode.level(&end_shares, level))]
+        scores(coder, skeleton, tokens, at, codes)
     }
 }

@@ -43,6 +43,10 @@ pub enum EndMode {
     AfterNext = 7,
     /// Open: before the start of its next sibling.
     BeforeNext = 8,
+    /// Deferred: at or after its parent's end. For a leaf.
+    AfterParent = 9,
+    /// Deferred: before its parent's end. For a leaf.
+    BeforeParent = 10,
 }
 
 impl StartMode {
@@ -81,7 +85,7 @@ impl StartMode {
 
 impl EndMode {
     /// Every mode, in the order of its number.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Duration,
         Self::AfterChildren,
         Self::BeforeChildren,
@@ -91,6 +95,8 @@ impl EndMode {
         Self::BeforeLater,
         Self::AfterNext,
         Self::BeforeNext,
+        Self::AfterParent,
+        Self::BeforeParent,
     ];
 
     /// Reads a code's number; a number that is no mode reads as `Duration`.
@@ -124,14 +130,25 @@ impl EndMode {
 
     /// Whether the end is known only with the siblings that come later.
     pub fn is_open(self) -> bool {
-        self as u8 >= Self::AfterLater as u8
+        matches!(
+            self,
+            Self::AfterLater | Self::BeforeLater | Self::AfterNext | Self::BeforeNext
+        )
     }
 
-    /// Whether the mode says something for a span with or without children and later siblings.
-    pub fn fits(self, leaf: bool, has_next: bool) -> bool {
+    /// Whether the end is known only with the parent's, which does not hang on it then: work that
+    /// a request leaves behind.
+    pub fn is_deferred(self) -> bool {
+        matches!(self, Self::AfterParent | Self::BeforeParent)
+    }
+
+    /// Whether the mode says something for a span with or without children, later siblings and a
+    /// parent.
+    pub fn fits(self, leaf: bool, has_next: bool, has_parent: bool) -> bool {
         match self {
             Self::Duration => leaf,
-            Self::AfterLater | Self::BeforeLater | Self::AfterNext | Self::BeforeNext => has_next,
+            Self::AfterParent | Self::BeforeParent => leaf && has_parent,
+            mode if mode.is_open() => has_next,
             _ => !leaf,
         }
     }

@@ -30,12 +30,14 @@ pub(super) enum Anchor {
     Later,
     /// On the start of its next sibling.
     Next,
+    /// On the end of its parent.
+    Parent,
 }
 
 /// How the ends of spans of one (operation, parent operation) hang.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Habit {
-    /// What it hangs on where the span overlaps its next sibling.
+    /// What it hangs on: for `Later` and `Next`, where the span overlaps its next sibling.
     pub(super) anchor: Anchor,
     /// Whether it hangs on the start of the last child, rather than on the latest end.
     pub(super) last_start: bool,
@@ -45,18 +47,23 @@ pub(super) struct Habit {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct References {
     pub(super) end: i64,
-    /// The latest end of its children; its own start if it has none.
+    /// The latest end of its children that are not deferred; the start of its last child if all are,
+    /// its own start if it has none.
     pub(super) children: i64,
     /// The start of its last child; its own start if it has none.
     pub(super) last_start: i64,
-    /// The latest end of its later siblings and the start of the next one, if there is one.
+    /// The latest end of its later siblings that are not deferred and the start of the next one,
+    /// if there is one.
     pub(super) later: Option<(i64, i64)>,
+    /// The end of its parent, if it has one.
+    pub(super) parent: Option<i64>,
 }
 
-/// The references of every span of a trace.
+/// The references of every span of a trace, given which ends hang on their parents'.
 pub(super) fn references(
     trace: &Trace,
     skeleton: &Skeleton,
+    deferred: impl Fn(usize) -> bool,
 ) -> Result<Vec<References>, Unencodable> {
     let far = |time: i64| time.unsigned_abs() >= FARTHEST / 2;
     let mut references = Vec::with_capacity(trace.spans().len());
@@ -69,14 +76,14 @@ pub(super) fn references(
             children: span.start,
             last_start: span.start,
             later: None,
+            parent: None,
         });
     }
     // From the last span to the first: siblings from the latest, and children before parents.
     let mut latest: Vec<Option<i64>> = vec![None; references.len()];
     for (at, place) in skeleton.places().iter().enumerate().rev() {
-        if let Some(children) = latest[at] {
-            references[at].children = children;
-        }
+        // Where all children are deferred, their starts are all there is.
+        references[at].children = latest[at].unwrap_or(references[at].last_start);
         let Some(parent) = place.parent.map(|parent| parent as usize) else {
             continue;
         };
@@ -91,7 +98,10 @@ pub(super) fn references(
                 references[at].later = latest[parent].map(|later| (later, next));
             }
         }
-        latest[parent] = latest[parent].max(Some(references[at].end));
+        references[at].parent = Some(references[parent].end);
+        if !deferred(at) {
+            latest[parent] = latest[parent].max(Some(references[at].end));
+        }
     }
     Ok(references)
 }
@@ -105,7 +115,8 @@ pub(super) fn hung(
     skeleton: &Skeleton,
     habit: impl Fn(usize) -> Habit,
 ) -> Result<Vec<HungSpan>, Unencodable> {
-    let references = references(trace, skeleton)?;
+    let deferred = |at| habit(at).anchor == Anchor::Parent;
+    let references = references(trace, skeleton, deferred)?;
     let mut clock = Clock::default();
     let mut told = Vec::with_capacity(references.len());
     for (at, place) in skeleton.places().iter().enumerate() {
@@ -134,6 +145,10 @@ fn end(references: &References, habit: Habit, leaf: bool) -> Hung<EndMode> {
     use EndMode::*;
     let overlapped = references.later.filter(|&(_, next)| references.end > next);
     let (from, after, before) = match (habit.anchor, overlapped) {
+        (Anchor::Parent, _) => match references.parent {
+            Some(parent) => (parent, AfterParent, BeforeParent),
+            None => (references.children, Duration, Duration),
+        },
         (Anchor::Later, Some((later, _))) => (later, AfterLater, BeforeLater),
         (Anchor::Next, Some((_, next))) => (next, AfterNext, BeforeNext),
         _ if leaf => (references.children, Duration, Duration),

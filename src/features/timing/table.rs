@@ -19,6 +19,22 @@ const TAIL: [f64; 5] = [0.0, 0.002, 0.005, 0.01, 0.02];
 /// A bin that no training value fell in is given this share of a value.
 const EMPTY_SHARE: f64 = 0.02;
 
+/// Values that a part of a bin must hold to be told from what is empty.
+const CLUSTER: usize = 4;
+
+/// How much wider than the widest gap to expect by chance one must be to count as empty.
+const EMPTY_WIDTH: f64 = 4.0;
+
+/// Share of a bin at least that counts as empty.
+const EMPTY_PART: f64 = 0.125;
+
+/// Share of a bin's values that an empty part is given.
+const EMPTY_VALUES: f64 = 0.02;
+
+/// An empty part that spans so many octaves is given a share of one: with less, doubles could not
+/// tell its nanoseconds apart.
+const OCTAVES: f64 = 64.0;
+
 /// The first escape: for distances that the bins do not cover and that are below their middle.
 pub(super) const BELOW: u8 = 0;
 
@@ -37,6 +53,23 @@ pub(super) struct Table {
     below: Vec<f32>,
     /// Number of training values.
     values: u32,
+    /// What lies between the edges of bins whose values leave a wide part of them empty.
+    knots: Vec<Knot>,
+}
+
+/// A point within a bin: positions below `within` stand for what is below `edge`. Between two
+/// points, as between a point and an edge of the bin, positions run over bit patterns.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Knot {
+    bin: u8,
+    within: f64,
+    edge: u64,
+}
+
+/// A stretch of a bin: its positions and what they stand for.
+struct Stretch {
+    within: (f64, f64),
+    edges: (u64, u64),
 }
 
 impl Table {
@@ -62,11 +95,13 @@ impl Table {
             .iter()
             .map(|&edge| units.partition_point(|&unit| unit < edge) as f32 / count)
             .collect();
+        let knots = (1..ABOVE).flat_map(|bin| knots(bin, &units, &edges));
         Self {
             tick,
-            edges,
             below,
             values: u32::try_from(units.len()).unwrap_or(u32::MAX),
+            knots: knots.collect(),
+            edges,
         }
     }
 
@@ -81,6 +116,7 @@ impl Table {
             edges,
             below,
             values: 0,
+            knots: Vec::new(),
         }
     }
 
@@ -92,6 +128,29 @@ impl Table {
             && self.edges[0] > 0
             && self.edges.is_sorted()
             && self.edges[QUANTILES] <= FARTHEST
+            && (1..ABOVE).all(|bin| self.are_knots_sound(bin))
+            && self.knots.is_sorted_by_key(|knot| knot.bin)
+            && self.knots.iter().all(|knot| (1..ABOVE).contains(&knot.bin))
+    }
+
+    fn are_knots_sound(&self, bin: u8) -> bool {
+        let mut stretches = self.stretches(bin);
+        stretches.all(|it| it.within.0 < it.within.1 && it.edges.0 <= it.edges.1)
+    }
+
+    /// The parts of a quantile bin, in order.
+    fn stretches(&self, bin: u8) -> impl Iterator<Item = Stretch> {
+        let first = self.knots.partition_point(|knot| knot.bin < bin);
+        let knots = self.knots[first..].iter();
+        let knots = knots.take_while(move |knot| knot.bin == bin);
+        let mut from = (0.0, self.edges[usize::from(bin) - 1]);
+        let last = (1.0, self.edges[usize::from(bin)]);
+        let ends = knots.map(|knot| (knot.within, knot.edge));
+        ends.chain([last]).map(move |to| {
+            let (within, edges) = ((from.0, to.0), (from.1, to.1));
+            from = to;
+            Stretch { within, edges }
+        })
     }
 
     /// The bin of a distance, and the position in it of the middle of the distance's cell.
@@ -101,9 +160,10 @@ impl Table {
             && unit >= self.edges[0]
             && unit < self.edges[QUANTILES];
         if covered {
-            let bin = self.edges.partition_point(|&edge| edge <= unit);
-            let within = position(unit, self.edges[bin - 1], self.edges[bin]);
-            return (bin as u8, within);
+            let bin = self.edges.partition_point(|&edge| edge <= unit) as u8;
+            let mut stretches = self.stretches(bin);
+            let within = stretches.find(|it| unit < it.edges.1);
+            return (bin, within.map_or(0.0, |it| it.position(unit)));
         }
         let middle = self.edges[QUANTILES / 2];
         let bin = if unit < middle { BELOW } else { ABOVE };
@@ -115,8 +175,10 @@ impl Table {
         if bin == BELOW || bin >= ABOVE {
             return at(within, 1, FARTHEST + 1) - 1;
         }
-        let bin = usize::from(bin);
-        let unit = at(within, self.edges[bin - 1], self.edges[bin]);
+        let mut stretches = self.stretches(bin);
+        let unit = stretches.find(|it| within < it.within.1);
+        // A position that is no number, or beyond the bin, is taken for its first.
+        let unit = unit.map_or(self.edges[usize::from(bin) - 1], |it| it.at(within));
         (unit - 1).saturating_mul(self.tick).min(FARTHEST - 1)
     }
 
@@ -147,6 +209,74 @@ impl Table {
         }
         shares
     }
+}
+
+impl Stretch {
+    fn position(&self, unit: u64) -> f64 {
+        let (low, high) = self.within;
+        low + position(unit, self.edges.0, self.edges.1) * (high - low)
+    }
+
+    fn at(&self, within: f64) -> u64 {
+        let (low, high) = self.within;
+        at((within - low) / (high - low), self.edges.0, self.edges.1)
+    }
+}
+
+/// Where the empty parts of a bin begin and end. `units` are sorted.
+fn knots(bin: u8, units: &[u64], edges: &[u64]) -> Vec<Knot> {
+    let (low, high) = (edges[usize::from(bin) - 1], edges[usize::from(bin)]);
+    let first = units.partition_point(|&unit| unit < low);
+    let last = units.partition_point(|&unit| unit < high);
+    let held = &units[first..last];
+    if held.len() < 3 * CLUSTER {
+        return Vec::new();
+    }
+    let values = held.len() as f64;
+    let width = (bits(high) - bits(low)) as f64;
+    let empty = width * EMPTY_PART.max(EMPTY_WIDTH * values.ln() / values);
+    let is_empty = |from: u64, to: u64| to > from && (bits(to) - bits(from)) as f64 > empty;
+    // Parts that hold something, by the index of their first value and of the one after their last.
+    let mut parts = vec![(0, held.len())];
+    for at in 1..held.len() {
+        if is_empty(held[at - 1] + 1, held[at]) {
+            if let Some(part) = parts.last_mut() {
+                part.1 = at;
+            }
+            parts.push((at, held.len()));
+        }
+    }
+    // What holds too little counts as empty too.
+    parts.retain(|(from, to)| to - from >= CLUSTER);
+    // Where each stretch ends, and its share in values.
+    let mut stretches: Vec<(u64, f64)> = Vec::new();
+    let (mut done, mut end) = (0, low);
+    for &(from, to) in parts.iter().chain(&[(held.len(), held.len())]) {
+        let begin = held.get(from).copied().unwrap_or(high);
+        if begin > end && (from > done || is_empty(end, begin)) {
+            let octaves = (bits(begin) - bits(end)) as f64 / bits_of_octave();
+            let least = values * EMPTY_VALUES.max(octaves / OCTAVES);
+            stretches.push((begin, least.max((from - done) as f64)));
+        }
+        if to > from {
+            end = held[to - 1] + 1;
+            stretches.push((end, (to - from) as f64));
+        }
+        done = to;
+    }
+    // The last one ends where the bin does.
+    let total: f64 = stretches.iter().map(|stretch| stretch.1).sum();
+    stretches.pop();
+    let mut within = 0.0;
+    let knots = stretches.into_iter().map(|(edge, share)| {
+        within += share / total;
+        Knot { bin, within, edge }
+    });
+    knots.collect()
+}
+
+fn bits_of_octave() -> f64 {
+    (1_u64 << 52) as f64
 }
 
 /// The level at which a quantile bin begins.
@@ -288,6 +418,27 @@ mod tests {
         assert!((share - 0.5).abs() < 0.01, "{share}");
         assert_eq!(table.distance(bin, 0.01), 5_000);
         assert_eq!(table.distance(bin, 0.99), 5_000);
+    }
+
+    #[test]
+    fn an_empty_part_of_a_bin_is_hardly_drawn_and_what_lies_in_it_comes_back() {
+        // Every twentieth value lies about 600,000, the others from 1,000 to 11,000.
+        let table = table((0..10_000).map(|value| match value % 20 {
+            0 => 600_000 + value,
+            _ => 1_000 + value,
+        }));
+        for distance in [1_000, 9_999, 12_000, 200_000, 599_999, 600_020, 609_980] {
+            check(&table, distance);
+        }
+        let drawn = (1..ABOVE).flat_map(|bin| {
+            let share = f64::from(table.shares()[usize::from(bin)]) / 1_000.0;
+            let draws = (0..1_000).map(|draw| (f64::from(draw) + 0.5) / 1_000.0);
+            let values = draws.map(|within| table.distance(bin, within));
+            values.map(move |value| (value, share)).collect::<Vec<_>>()
+        });
+        let between = drawn.filter(|(value, _)| (20_000..500_000).contains(value));
+        let between: f64 = between.map(|(_, share)| share).sum();
+        assert!(between < 0.003, "{between}");
     }
 
     #[test]

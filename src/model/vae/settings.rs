@@ -103,9 +103,9 @@ impl Default for VaeSettings {
             beta_graph: 4.0,
             beta_node: 1.0,
             arities: 64,
-            features: 28,
+            features: 30,
             start_modes: 3,
-            end_modes: 9,
+            end_modes: 11,
             bins: 42,
             max_spans: 2_000,
         }

@@ -3,7 +3,9 @@
 use super::choice::{Choose, Event};
 use super::layer::{First, Input, Layer, Rows, matrix, relu};
 use crate::features::context::{FEATURES, Memory, Walk};
-use crate::features::timing::{BINS, Coder, DRAWN, END_MODES, EndMode, START_MODES, StartMode};
+use crate::features::timing::{
+    BINS, Coder, DRAWN, END_MODES, EndMode, Hearing, START_MODES, StartMode,
+};
 use crate::features::{Skeleton, Token, end_fits, start_fits};
 use crate::model::dense::{exponents, gru_step};
 use crate::model::vae::PLAN_SUM;
@@ -90,7 +92,6 @@ struct Buffers {
     layer: Vec<f32>,
     logits: Vec<f32>,
     starts: Vec<TimeCode>,
-    modes: Vec<([f32; START_MODES], [f32; END_MODES])>,
     recalling: Recalling,
 }
 
@@ -188,12 +189,14 @@ impl Timing {
                     times,
                 } = timed;
                 let (gates, heads) = self.bases(*code, tokens);
+                let walk = Walk::new(coder, services, skeleton, tokens, memory);
                 Drawing {
                     number: *number,
                     gates,
                     heads,
                     keys: Vec::new(),
-                    walk: Walk::new(coder, services, skeleton, tokens, memory),
+                    hearing: walk.hearing(),
+                    walk,
                     skeleton,
                     tokens,
                     times,
@@ -210,7 +213,7 @@ impl Timing {
                 break;
             }
             let state = &mut state[..active * hidden];
-            self.step(coder, &mut walks[..active], at, state, &mut buffers, choose);
+            self.step(&mut walks[..active], at, state, &mut buffers, choose);
             at += 1;
         }
         for drawing in walks {
@@ -287,7 +290,6 @@ impl Timing {
 
     fn step(
         &self,
-        coder: &Coder,
         drawings: &mut [Drawing<'_>],
         at: usize,
         state: &mut [f32],
@@ -303,19 +305,16 @@ impl Timing {
             layer,
             logits,
             starts,
-            modes,
             recalling,
         } = buffers;
         gates.resize(drawings.len() * self.gates.cols(), 0.0);
         heads.resize(drawings.len() * self.heads.cols(), 0.0);
         features.clear();
-        modes.clear();
         let rows = gates
             .chunks_exact_mut(self.gates.cols())
             .zip(heads.chunks_exact_mut(self.heads.cols()));
         for (drawing, (gates, heads)) in drawings.iter_mut().zip(rows) {
-            features.extend(drawing.walk.step());
-            modes.push(coder.mode_shares(drawing.skeleton, drawing.tokens, at));
+            features.extend(drawing.walk.step(&drawing.hearing));
             let labels = Timed::labels(drawing.skeleton, drawing.tokens, at);
             self.gates.begin_at(&drawing.gates, &labels, gates);
             self.heads.begin_at(&drawing.heads, &labels, heads);
@@ -342,9 +341,14 @@ impl Timing {
             let logits = &mut logits[trace * self.start_mode_out.cols()..][..START_MODES];
             let mode = match at {
                 0 => 0,
-                _ => mode(logits, &modes[trace].0, fits, |weights, allowed| {
-                    choose.choose(drawing.number, at, Event::StartMode, weights, allowed)
-                }),
+                _ => mode(
+                    logits,
+                    &drawing.hearing.start_modes(),
+                    fits,
+                    |weights, allowed| {
+                        choose.choose(drawing.number, at, Event::StartMode, weights, allowed)
+                    },
+                ),
             };
             starts.push(TimeCode {
                 mode: mode as u8,
@@ -357,16 +361,17 @@ impl Timing {
         }
         relu(heads, cols, 0..hidden, layer);
         self.start_bin_out.run(layer, logits);
-        for (trace, drawing) in drawings.iter().enumerate() {
+        for (trace, drawing) in drawings.iter_mut().enumerate() {
             if at > 0 {
                 let logits = &mut logits[trace * self.start_bin_out.cols()..][..BINS];
                 let mode = StartMode::from_number(starts[trace].mode);
-                let shares = coder.start_shares(drawing.skeleton, drawing.tokens, at, mode);
+                let shares = drawing.hearing.start_bins(mode);
                 let bin = bin(logits, &shares, |weights, allowed| {
                     choose.choose(drawing.number, at, Event::StartBin, weights, allowed)
                 });
                 (starts[trace].bin, starts[trace].within) = (bin, choose.number(drawing.number));
             }
+            drawing.hearing.started(starts[trace]);
             let bin = usize::from(starts[trace].bin);
             self.end_start_bin
                 .add(bin, &mut heads[trace * cols + hidden..][..hidden]);
@@ -375,12 +380,16 @@ impl Timing {
         relu(heads, cols, hidden..2 * hidden, layer);
         self.end_mode_out.run(layer, logits);
         for (trace, drawing) in drawings.iter_mut().enumerate() {
-            let place = &drawing.skeleton.places()[at];
-            let fits = end_fits(place.children == 0, place.next.is_some());
+            let fits = end_fits(&drawing.skeleton.places()[at]);
             let logits = &mut logits[trace * self.end_mode_out.cols()..][..END_MODES];
-            let mode = mode(logits, &modes[trace].1, fits, |weights, allowed| {
-                choose.choose(drawing.number, at, Event::EndMode, weights, allowed)
-            });
+            let mode = mode(
+                logits,
+                &drawing.hearing.end_modes(),
+                fits,
+                |weights, allowed| {
+                    choose.choose(drawing.number, at, Event::EndMode, weights, allowed)
+                },
+            );
             drawing.end = TimeCode {
                 mode: mode as u8,
                 ..TimeCode::default()
@@ -393,12 +402,15 @@ impl Timing {
         for (trace, drawing) in drawings.iter_mut().enumerate() {
             let logits = &mut logits[trace * self.end_bin_out.cols()..][..BINS];
             let mode = EndMode::from_number(drawing.end.mode);
-            let shares = coder.end_shares(drawing.skeleton, drawing.tokens, at, mode);
+            let shares = drawing.hearing.end_bins(mode);
             let bin = bin(logits, &shares, |weights, allowed| {
                 choose.choose(drawing.number, at, Event::EndBin, weights, allowed)
             });
             (drawing.end.bin, drawing.end.within) = (bin, choose.number(drawing.number));
             drawing.walk.push(starts[trace], drawing.end);
+            if drawing.walk.at() < drawing.skeleton.len() {
+                drawing.hearing = drawing.walk.hearing();
+            }
         }
     }
 }
@@ -412,6 +424,8 @@ struct Drawing<'a> {
     /// The keys of its spans so far.
     keys: Vec<f32>,
     walk: Walk<'a>,
+    /// What is counted and heard before its next span.
+    hearing: Hearing<'a>,
     skeleton: &'a Skeleton,
     tokens: &'a [Token],
     times: &'a mut Vec<(i64, i64)>,
