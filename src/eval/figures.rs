@@ -41,6 +41,59 @@ impl Bar {
     }
 }
 
+/// Why a bar can't be set otherwise.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum NoBar {
+    /// It is not `key=number`.
+    #[error("{0:?} is not KEY=NUMBER")]
+    Unread(String),
+    /// No figure has that key.
+    #[error("there is no figure {0:?}; there are {1}")]
+    Unknown(String, String),
+    /// What is good is what the ceiling has, and no number.
+    #[error("{0} has no bar: what is good is what the ceiling has")]
+    OfCeiling(&'static str),
+}
+
+/// Bars that stand in for those of [`METRICS`]: what is asked of one system is too little or too
+/// much of another.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Bars(BTreeMap<&'static str, Bar>);
+
+impl Bars {
+    /// From texts like `c2st=0.6`. The number is the most of what is good when low, the least of
+    /// what is good when high; of what hangs on the ceiling it is how much less is enough.
+    pub fn read<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, NoBar> {
+        let mut bars = Self::default();
+        for text in texts {
+            let unread = || NoBar::Unread(text.to_owned());
+            let (key, number) = text.split_once('=').ok_or_else(unread)?;
+            let number: f64 = number.parse().map_err(|_| unread())?;
+            if !number.is_finite() {
+                return Err(unread());
+            }
+            let metric = METRICS.iter().find(|metric| metric.key == key);
+            let metric = metric.ok_or_else(|| {
+                let keys: Vec<&str> = METRICS.iter().map(|metric| metric.key).collect();
+                NoBar::Unknown(key.to_owned(), keys.join(", "))
+            })?;
+            let bar = match (metric.bar, metric.good) {
+                (Some(Bar::CeilingLess(_)), _) => Bar::CeilingLess(number),
+                (_, Good::Low) => Bar::AtMost(number),
+                (_, Good::High) => Bar::AtLeast(number),
+                (_, Good::Ceiling) => return Err(NoBar::OfCeiling(metric.key)),
+            };
+            bars.0.insert(metric.key, bar);
+        }
+        Ok(bars)
+    }
+
+    /// What is asked of a figure.
+    pub fn of(&self, metric: &Metric) -> Option<Bar> {
+        self.0.get(metric.key).copied().or(metric.bar)
+    }
+}
+
 impl std::fmt::Display for Bar {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -221,6 +274,31 @@ mod tests {
         assert_eq!(bar.reached(0.98, None), None);
         assert_eq!(bar.reached(0.98, Some(0.985)), Some(true));
         assert_eq!(bar.reached(0.97, Some(0.985)), Some(false));
+    }
+
+    #[test]
+    fn a_bar_can_be_set_for_a_figure_that_there_is() {
+        let check = |text: &str, key: &str, expected: Option<&str>| {
+            let bars = Bars::read([text]);
+            let metric = METRICS.iter().find(|metric| metric.key == key).unwrap();
+            let told = bars.map(|bars| bars.of(metric).map(|bar| bar.to_string()));
+            match expected {
+                Some(bar) => assert_eq!(told, Ok(Some(bar.to_owned())), "{text}"),
+                None => assert!(told.is_err(), "{text}"),
+            }
+        };
+        check("c2st=0.6", "c2st", Some("≤ 0.6"));
+        check("c2st=0.6", "c2st_structure", Some("≤ 0.53"));
+        check("nearest=0.5", "nearest", Some("≥ 0.5"));
+        check("overall=0.02", "overall", Some("≥ ceiling − 0.02"));
+        check("outside=0.1", "outside", None);
+        check("c2st", "c2st", None);
+        check("c2st=much", "c2st", None);
+        let fault = Bars::read(["c3st=0.6"]).unwrap_err().to_string();
+        assert!(
+            fault.contains("\"c3st\"") && fault.contains("c2st_neural"),
+            "{fault}"
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::say;
 use crate::chance::stream;
 use crate::eval::{
-    self, Bench, Control, Effort, Evaluation, Generator, Measured, Observed, ObservedFeatures,
+    self, Bars, Bench, Control, Effort, Evaluation, Generator, Measured, Observed, ObservedFeatures,
 };
 use crate::features::Interner;
 use crate::model::vae::one_core;
@@ -43,6 +43,9 @@ pub(super) struct Arguments {
     /// The folder that the report goes to: report.html and report.json
     #[arg(long, value_name = "FOLDER")]
     output: PathBuf,
+    /// What is asked of a figure, in place of what is asked of all systems: c2st=0.60
+    #[arg(long, value_name = "KEY=NUMBER")]
+    bar: Vec<String>,
     /// The same seed and files give the same report
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -54,11 +57,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(folder)
         .and_then(|()| tempfile::NamedTempFile::new_in(folder).map(drop))
         .with_context(|| format!("can't write to {}", folder.display()))?;
+    let bars = Bars::read(arguments.bar.iter().map(String::as_str)).context("--bar")?;
     // Sums are made in one order, whatever the machine has.
     let _core = one_core();
     let texts = Arc::new(Interner::default());
     let mut evaluation = Evaluation {
         seed: arguments.seed,
+        bars,
         ..Evaluation::default()
     };
     let Read {

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::figures::{Bar, METRICS, Metric, Spread};
+use super::figures::{Bar, Bars, METRICS, Metric, Spread};
 use super::{Control, Measured, Observed};
 use crate::features::Interner;
 use crate::trace::Trace;
@@ -35,6 +35,8 @@ pub struct Evaluation {
     pub notes: Vec<String>,
     /// The seed.
     pub seed: u64,
+    /// What is asked otherwise than usual.
+    pub bars: Bars,
     /// The generators.
     pub generators: Vec<Generator>,
     /// The controls that were measured.
@@ -52,6 +54,8 @@ pub struct Row {
     pub synthetic: Option<Spread>,
     /// Of each control that has it.
     pub controls: BTreeMap<Control, f64>,
+    /// What is asked.
+    pub bar: Option<Bar>,
     /// Whether the mean reaches the bar; none without a bar.
     pub reached: Option<bool>,
 }
@@ -75,13 +79,15 @@ impl Evaluation {
             .collect();
         let ceiling = controls.get(&Control::Ceiling).copied();
         let mean = synthetic.as_ref().map(|spread| spread.mean);
+        let bar = self.bars.of(metric);
         let reached = mean
-            .zip(metric.bar)
-            .and_then(|(mean, bar): (f64, Bar)| bar.reached(mean, ceiling));
+            .zip(bar)
+            .and_then(|(mean, bar)| bar.reached(mean, ceiling));
         (mean.is_some() || !controls.is_empty()).then_some(Row {
             metric,
             synthetic,
             controls,
+            bar,
             reached,
         })
     }
@@ -100,7 +106,7 @@ impl Evaluation {
                 "section": row.metric.section,
                 "name": row.metric.name,
                 "good": row.metric.good,
-                "bar": row.metric.bar.map(|bar| bar.to_string()),
+                "bar": row.bar.map(|bar| bar.to_string()),
                 "reached": row.reached,
                 "synthetic": row.synthetic,
                 "controls": controls,

@@ -121,7 +121,7 @@ fn line(row: &Row, controls: &[Control]) -> String {
             format!("<td>{told}</td>")
         })
         .collect();
-    let bar = row.metric.bar.map_or(String::new(), |bar| {
+    let bar = row.bar.map_or(String::new(), |bar| {
         let mark = match row.reached {
             Some(true) => " ✓",
             Some(false) => " ✗",

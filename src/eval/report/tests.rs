@@ -66,6 +66,7 @@ fn evaluate(check: impl FnOnce(&Evaluation, Observed<'_>, &Interner)) {
         inputs: vec![("train".to_owned(), "240 traces".to_owned())],
         notes: vec!["a <note>".to_owned()],
         seed: 1,
+        bars: Bars::read(["c2st=0.7"]).unwrap(),
         generators: generators.into(),
         controls: controls.into(),
         curve: vec![(0, 9.0, 9.0, 8.0), (100, 5.0, 6.0, 8.0)],
@@ -104,7 +105,7 @@ fn the_table_has_a_line_for_each_row_and_says_which_bars_are_missed() {
         for row in evaluation.rows() {
             assert!(text.contains(row.metric.name), "{}", row.metric.name);
         }
-        assert!(text.contains("≤ 0.58 reached"), "{text}");
+        assert!(text.contains("≤ 0.7 reached"), "{text}");
         assert!(text.contains("one.model: told by "), "{text}");
         assert!(text.ends_with("note: a <note>"), "{text}");
     });
