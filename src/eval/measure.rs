@@ -105,8 +105,8 @@ pub struct Measured {
     pub roots: Vec<RootTiming>,
     /// The operations with the most spans.
     pub operations: Vec<OperationTiming>,
-    /// U2, if it was asked for and there is something to ask.
-    pub hybrid: Option<Hybrid>,
+    /// U2 of each question that the observed traces allow, if it was asked for.
+    pub hybrids: Vec<Hybrid>,
     /// What a model rebuilds of held-out traces, if it was asked.
     pub reconstruction: Option<Reconstruction>,
 }
@@ -235,16 +235,13 @@ impl<'a> Bench<'a> {
             features: &features,
         };
         self.utility.train_on(sample, &mut figures)?;
-        let hybrid = match effort {
+        let hybrids = match effort {
             Effort::Whole => self.utility.mix(sample)?,
-            _ => None,
+            _ => Vec::new(),
         };
-        figures.extend(
-            hybrid
-                .as_ref()
-                .and_then(Hybrid::least)
-                .map(|least| ("hybrid_least", least)),
-        );
+        let least = hybrids.iter().filter_map(Hybrid::least);
+        let least = least.reduce(f64::min);
+        figures.extend(least.map(|least| ("hybrid_least", least)));
         Ok(Measured {
             traces: traces.len(),
             spans: traces.iter().map(|trace| trace.spans().len()).sum(),
@@ -255,7 +252,7 @@ impl<'a> Bench<'a> {
             structure,
             roots,
             operations,
-            hybrid,
+            hybrids,
             reconstruction: None,
         })
     }

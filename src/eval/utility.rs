@@ -113,7 +113,8 @@ pub struct Hybrid {
     pub score: &'static str,
     /// (share of observed traces, score), at a fixed number of training traces.
     pub mixed: Vec<(f64, f64)>,
-    /// (synthetic traces for each observed one, score), with a tenth of the observed traces.
+    /// (synthetic traces for each observed one, score), with a tenth of the observed traces; of the
+    /// first question only.
     pub added: Vec<(usize, f64)>,
 }
 
@@ -215,11 +216,21 @@ impl<'a> Utility<'a> {
         Ok(())
     }
 
-    /// U2: mixes of observed and synthetic traces, for the first question that can be asked.
-    pub(super) fn mix(&self, sample: Sample<'_>) -> Result<Option<Hybrid>, Ungrown> {
-        let Some((question, observed)) = self.questions.first() else {
-            return Ok(None);
-        };
+    /// U2: mixes of observed and synthetic traces, for each question; synthetic ones are added to
+    /// few observed ones for the first only.
+    pub(super) fn mix(&self, sample: Sample<'_>) -> Result<Vec<Hybrid>, Ungrown> {
+        let hybrids = self.questions.iter().enumerate();
+        hybrids
+            .map(|(at, asked)| self.mix_for(asked, sample, at == 0))
+            .collect()
+    }
+
+    fn mix_for(
+        &self,
+        (question, observed): &(Question, Score),
+        sample: Sample<'_>,
+        is_first: bool,
+    ) -> Result<Hybrid, Ungrown> {
         let test = examples(question, self.test);
         let [mine, drawn] = [self.train, sample].map(|sample| examples(question, sample));
         let whole = test.len();
@@ -242,14 +253,14 @@ impl<'a> Utility<'a> {
             mixed.push((share, score));
         }
         let mut added = Vec::new();
-        for times in ADDED {
+        for times in ADDED.into_iter().filter(|_| is_first) {
             added.push((times, score(whole / 10, times * whole / 10)?));
         }
-        Ok(Some(Hybrid {
+        Ok(Hybrid {
             score: question.keys()[0],
             mixed,
             added,
-        }))
+        })
     }
 
     fn score(
@@ -474,7 +485,9 @@ mod tests {
         );
         assert!(lying["root_accuracy"] < 0.1, "{lying:?}");
         assert!(!good.contains_key("fault_f1"), "no trace has an error");
-        let hybrid = utility.mix(sample(3)).unwrap().unwrap();
+        let hybrids = utility.mix(sample(3)).unwrap();
+        assert_eq!(hybrids[1].score, "slow_pr_auc");
+        let hybrid = &hybrids[0];
         assert_eq!(hybrid.mixed.last(), Some(&(1.0, 1.0)));
         assert!(
             hybrid.mixed[0].1 < 0.1 && hybrid.added[0].1 > 0.9,

@@ -88,7 +88,15 @@ fn every_figure_stands_beside_its_controls_with_its_spread_over_generators() {
         // Only one generator was told apart by a network.
         let told = row("c2st_neural");
         assert_eq!(told["synthetic"]["values"].as_array().unwrap().len(), 1);
-        assert!(json["generators"][0]["measured"]["hybrid"].is_object());
+        assert!(json["generators"][0]["measured"]["hybrids"][0].is_object());
+        // Errors of one sign stay, and those of two go out against each other.
+        let [error, bias] = ["root_p95_error", "root_p95_bias"].map(&row);
+        let [error, bias] = [error, bias].map(|row| row["synthetic"]["mean"].as_f64().unwrap());
+        assert!(bias <= error + 1e-12, "{bias} {error}");
+        assert_eq!(
+            row("root_p95_error")["controls"]["random"],
+            row("root_p95_bias")["controls"]["random"]
+        );
         assert!(
             json["controls"]["ceiling"]["figures"]["overall"]
                 .as_f64()
