@@ -90,13 +90,15 @@ impl Question {
 
 /// How well a question was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-struct Score {
+pub(super) struct Score {
     /// Accuracy where there are many classes, the area under precision and recall where two.
-    main: f64,
+    pub(super) main: f64,
+    /// Share of answers that are right.
+    pub(super) accuracy: f64,
     /// F1; the mean over classes where there are many.
-    f1: f64,
+    pub(super) f1: f64,
     /// Share of the others that are taken for one of the second class, where there are two.
-    false_alarms: f64,
+    pub(super) false_alarms: f64,
 }
 
 /// Traces with their features.
@@ -355,14 +357,16 @@ fn of_many(truths: &[usize], told: &[usize], classes: usize) -> Score {
                 .map(|(t, p)| (*t == class, *p == class)))
         })
         .collect();
+    let accuracy = right as f64 / truths.len().max(1) as f64;
     Score {
-        main: right as f64 / truths.len().max(1) as f64,
+        main: accuracy,
+        accuracy,
         f1: super::features::mean(&f1),
         false_alarms: 0.0,
     }
 }
 
-fn of_two(truths: &[usize], odds: &[f64]) -> Score {
+pub(super) fn of_two(truths: &[usize], odds: &[f64]) -> Score {
     let pairs = || {
         truths
             .iter()
@@ -371,8 +375,10 @@ fn of_two(truths: &[usize], odds: &[f64]) -> Score {
     };
     let alarms = pairs().filter(|pair| *pair == (false, true)).count();
     let others = truths.iter().filter(|truth| **truth == 0).count();
+    let right = pairs().filter(|(truth, told)| truth == told).count();
     Score {
         main: average_precision(truths, odds),
+        accuracy: right as f64 / truths.len().max(1) as f64,
         f1: f1(pairs()),
         false_alarms: alarms as f64 / others.max(1) as f64,
     }
@@ -427,6 +433,7 @@ mod tests {
             "{score:?}"
         );
         assert_eq!((score.f1, score.false_alarms), (0.8, 0.5));
+        assert_eq!(score.accuracy, 0.75);
         assert_eq!(average_precision(&[1, 0, 0, 0], &[0.0; 4]), 0.25);
     }
 
