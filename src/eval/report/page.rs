@@ -121,7 +121,7 @@ fn line(row: &Row, controls: &[Control]) -> String {
             format!("<td>{told}</td>")
         })
         .collect();
-    let bar = row.metric.bar.map_or(String::new(), |bar| {
+    let bar = row.bar.map_or(String::new(), |bar| {
         let mark = match row.reached {
             Some(true) => " ✓",
             Some(false) => " ✗",
@@ -129,8 +129,11 @@ fn line(row: &Row, controls: &[Control]) -> String {
         };
         format!("{bar}{mark}")
     });
+    let published = row.metric.published.map_or(String::new(), |published| {
+        format!("<br><small>published: {published}</small>")
+    });
     format!(
-        "<tr><td>{}</td><td>{}</td><td class=\"{class}\">{synthetic}</td>{controls}<td>{bar}</td></tr>\n",
+        "<tr><td>{}</td><td>{}{published}</td><td class=\"{class}\">{synthetic}</td>{controls}<td>{bar}</td></tr>\n",
         row.metric.id, row.metric.name
     )
 }

@@ -66,6 +66,7 @@ fn evaluate(check: impl FnOnce(&Evaluation, Observed<'_>, &Interner)) {
         inputs: vec![("train".to_owned(), "240 traces".to_owned())],
         notes: vec!["a <note>".to_owned()],
         seed: 1,
+        bars: Bars::read(["c2st=0.7"]).unwrap(),
         generators: generators.into(),
         controls: controls.into(),
         curve: vec![(0, 9.0, 9.0, 8.0), (100, 5.0, 6.0, 8.0)],
@@ -87,7 +88,15 @@ fn every_figure_stands_beside_its_controls_with_its_spread_over_generators() {
         // Only one generator was told apart by a network.
         let told = row("c2st_neural");
         assert_eq!(told["synthetic"]["values"].as_array().unwrap().len(), 1);
-        assert!(json["generators"][0]["measured"]["hybrid"].is_object());
+        assert!(json["generators"][0]["measured"]["hybrids"][0].is_object());
+        // Errors of one sign stay, and those of two go out against each other.
+        let [error, bias] = ["root_p95_error", "root_p95_bias"].map(&row);
+        let [error, bias] = [error, bias].map(|row| row["synthetic"]["mean"].as_f64().unwrap());
+        assert!(bias <= error + 1e-12, "{bias} {error}");
+        assert_eq!(
+            row("root_p95_error")["controls"]["random"],
+            row("root_p95_bias")["controls"]["random"]
+        );
         assert!(
             json["controls"]["ceiling"]["figures"]["overall"]
                 .as_f64()
@@ -104,7 +113,7 @@ fn the_table_has_a_line_for_each_row_and_says_which_bars_are_missed() {
         for row in evaluation.rows() {
             assert!(text.contains(row.metric.name), "{}", row.metric.name);
         }
-        assert!(text.contains("≤ 0.58 reached"), "{text}");
+        assert!(text.contains("≤ 0.7 reached"), "{text}");
         assert!(text.contains("one.model: told by "), "{text}");
         assert!(text.ends_with("note: a <note>"), "{text}");
     });

@@ -60,7 +60,7 @@ fn line(row: &Row, controls: &[Control]) -> String {
             .map_or("–".to_owned(), |v| figure(*v));
         line += &format!(" {told:>COLUMN$}");
     }
-    if let Some(bar) = row.metric.bar {
+    if let Some(bar) = row.bar {
         let mark = match row.reached {
             Some(true) => "reached",
             Some(false) => "missed",
