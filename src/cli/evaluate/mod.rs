@@ -81,11 +81,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         eval::grammar(&train, count, floor, &texts, rng)
     };
     let copied = eval::copied(&train, count, &mut chance("copier control"));
+    let flat = eval::flat(&train, count, floor, &texts, arguments.seed)?;
+    evaluation.notes.push(flat.to_string());
     let random = eval::random(&train, count, &mut chance("random control"));
     let controls = [
         (Control::Ceiling, &*second),
         (Control::Copier, &*copied),
         (Control::Grammar, &*grammar),
+        (Control::Flat, &*flat.traces),
         (Control::Random, &*random),
     ];
     let features = ObservedFeatures::of(observed);
