@@ -4,6 +4,7 @@
 //! independent chance and a table grammar get. A [`Bench`] measures one sample of traces against
 //! held-out ones; an [`Evaluation`] puts the samples side by side.
 
+mod ablation;
 mod boosted;
 mod control;
 mod distance;
@@ -27,6 +28,7 @@ mod timing;
 mod two_sample;
 mod utility;
 
+pub use ablation::{ABLATED, Ablated, Ablation, LIMITS};
 pub use control::{Control, Controlled, controlled, copied, grammar, random};
 pub use fidelity::{Durations, Report, RootLatency, Semantics, Structure, fidelity, validity};
 pub use figures::{Bar, Figures, Good, METRICS, Metric, Spread};

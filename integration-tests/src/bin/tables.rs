@@ -1,9 +1,10 @@
 //! `make tables`: trains, samples and evaluates on every corpus of a folder, and writes a page.
 //!
-//! `tables DATA [OUTPUT] [SEEDS] [NAME...]`: DATA holds folders with train.jsonl.zst and
+//! `tables [--ablations] DATA [OUTPUT] [SEEDS] [NAME...]`: DATA holds folders with train.jsonl.zst and
 //! test.jsonl.zst. Each is split at random by trace; one model a seed is trained; `doppelspan
 //! evaluate` measures them together. What is there already is not made again, so that it can be
-//! stopped and started. OUTPUT gets results.md and a report (HTML, JSON) a corpus.
+//! stopped and started. OUTPUT gets results.md and a report (HTML, JSON) a corpus. With
+//! `--ablations` a further model is trained a corpus, of seed 1 and without z_G.
 
 #![allow(
     clippy::disallowed_methods,
@@ -28,6 +29,9 @@ const LEAST: usize = 2_000;
 const PARTS: [(&str, f64); 3] = [("train", 0.6), ("held-out", 0.8), ("second", 1.0)];
 /// Trainings at a time.
 const ABREAST: usize = 2;
+const ABLATIONS: &str = "--ablations";
+/// What the file of the model without z_G is called.
+const NO_CODE: &str = "no-code";
 
 /// The figures of the page: key in report.json, name.
 const FIGURES: [(&str, &str); 24] = [
@@ -61,11 +65,14 @@ const FIGURES: [(&str, &str); 24] = [
 ];
 
 fn main() -> Result<()> {
-    let mut arguments = std::env::args().skip(1);
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let ablations = arguments.iter().any(|argument| argument == ABLATIONS);
+    arguments.retain(|argument| argument != ABLATIONS);
+    let mut arguments = arguments.into_iter();
     let data = PathBuf::from(
         arguments
             .next()
-            .context("usage: tables DATA [OUTPUT] [SEEDS] [NAME...]")?,
+            .context("usage: tables [--ablations] DATA [OUTPUT] [SEEDS] [NAME...]")?,
     );
     let output = PathBuf::from(arguments.next().unwrap_or_else(|| "docs".into()));
     let seeds: u64 = arguments.next().map_or(Ok(5), |seeds| seeds.parse())?;
@@ -111,9 +118,9 @@ fn main() -> Result<()> {
             ready.push((name, work));
         }
     }
-    train(&program, &ready, seeds)?;
+    train(&program, &ready, seeds, ablations)?;
     for (name, work) in &ready {
-        evaluate(&program, name, work, seeds)?;
+        evaluate(&program, name, work, (seeds, ablations))?;
     }
     std::fs::create_dir_all(output.join("results"))?;
     let page = page(&ready, seeds)?;
@@ -185,12 +192,13 @@ fn part_of(trace: &[u8]) -> usize {
 }
 
 /// Trains what is missing, some models at a time.
-fn train(program: &Path, ready: &[(String, PathBuf)], seeds: u64) -> Result<()> {
-    let mut waiting: Vec<(String, PathBuf, u64)> = Vec::new();
-    for seed in 1..=seeds {
+fn train(program: &Path, ready: &[(String, PathBuf)], seeds: u64, ablations: bool) -> Result<()> {
+    let mut waiting: Vec<(String, PathBuf, String)> = Vec::new();
+    let seeds = (1..=seeds).map(|seed| seed.to_string());
+    for seed in seeds.chain(ablations.then(|| NO_CODE.to_owned())) {
         for (name, work) in ready {
             if !work.join(format!("{seed}.model")).exists() {
-                waiting.push((name.clone(), work.clone(), seed));
+                waiting.push((name.clone(), work.clone(), seed.clone()));
             }
         }
     }
@@ -216,7 +224,10 @@ fn train(program: &Path, ready: &[(String, PathBuf)], seeds: u64) -> Result<()> 
                         .arg(work.join("train.jsonl.zst"))
                         .arg("--output")
                         .arg(&fresh)
-                        .args(["--seed", &seed.to_string()])
+                        .args(match &*seed {
+                            NO_CODE => ["--seed", "1", "--set", "vae.codes=0"].to_vec(),
+                            seed => ["--seed", seed].to_vec(),
+                        })
                         .output();
                     let seconds = began.elapsed().as_secs();
                     match ran {
@@ -248,9 +259,17 @@ fn train(program: &Path, ready: &[(String, PathBuf)], seeds: u64) -> Result<()> 
     Ok(())
 }
 
-fn evaluate(program: &Path, name: &str, work: &Path, seeds: u64) -> Result<()> {
+fn evaluate(
+    program: &Path,
+    name: &str,
+    work: &Path,
+    (seeds, ablations): (u64, bool),
+) -> Result<()> {
+    let ablation = format!("no z_G={}", work.join(format!("{NO_CODE}.model")).display());
+    let ablation = ["--ablation", &ablation].into_iter().filter(|_| ablations);
+    let made = format!("{seeds}{}", if ablations { " and ablations" } else { "" });
     let told = work.join("report/seeds");
-    if std::fs::read_to_string(&told).is_ok_and(|made| made == seeds.to_string()) {
+    if std::fs::read_to_string(&told).is_ok_and(|told| told == made) {
         return Ok(());
     }
     println!("evaluating {name}");
@@ -265,12 +284,46 @@ fn evaluate(program: &Path, name: &str, work: &Path, seeds: u64) -> Result<()> {
         .arg(part("second"))
         .arg("--model")
         .args((1..=seeds).map(|seed| work.join(format!("{seed}.model"))))
+        .args(ablation)
         .arg("--output")
         .arg(work.join("report"))
         .status()?;
     ensure!(ran.success(), "{name}: evaluate failed");
-    std::fs::write(told, seeds.to_string())?;
+    std::fs::write(told, made)?;
     Ok(())
+}
+
+/// The table of ablations; nothing without ablations.
+fn ablated(report: &Value) -> String {
+    let keys = [
+        "c2st",
+        "c2st_structure",
+        "overall",
+        "shape_distance",
+        "operation_durations",
+    ];
+    let rows = report["ablations"].as_array().into_iter().flatten();
+    let mut table: String = rows
+        .map(|row| {
+            let told =
+                keys.map(|key| format!("{:.3}", row["figures"][key].as_f64().unwrap_or(f64::NAN)));
+            let noise = if row["noise"] == true {
+                "drawn"
+            } else {
+                "at its median"
+            };
+            let (model, codes) = (row["model"].as_str().unwrap_or(""), &row["codes"]);
+            format!("| {model} | {codes} | {noise} | {} |\n", told.join(" | "))
+        })
+        .collect();
+    if !table.is_empty() {
+        table.insert_str(
+            0,
+            "\n| without a latent | codes of z_G | z_v | J1 | J2 | overall | shape TV | W1 |\n|---|---|---|---|---|---|---|---|\n",
+        );
+        table += &format!("\n{}\n", report["limits"].as_str().unwrap_or(""));
+    }
+    table
 }
 
 fn page(ready: &[(String, PathBuf)], seeds: u64) -> Result<String> {
@@ -342,6 +395,7 @@ fn page(ready: &[(String, PathBuf)], seeds: u64) -> Result<String> {
                 controls.join(" | ")
             )?;
         }
+        page += &ablated(&report);
         let told = report["generators"][0]["measured"]["all"]["importance"].as_array();
         let told: Vec<String> = told
             .into_iter()

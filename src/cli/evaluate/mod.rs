@@ -1,5 +1,6 @@
 //! `doppelspan evaluate`
 
+mod ablations;
 mod samples;
 
 use std::path::PathBuf;
@@ -37,6 +38,9 @@ pub(super) struct Arguments {
     /// Models, each a generator: as many traces are drawn from each as were held out
     #[arg(long, num_args = 1.., value_name = "MODEL")]
     model: Vec<PathBuf>,
+    /// A model that was trained with other settings, for the table of ablations; may be repeated
+    #[arg(long, value_name = "NAME=MODEL", value_parser = ablations::named)]
+    ablation: Vec<(String, PathBuf)>,
     /// Files of synthetic spans, each of another generator
     #[arg(long, num_args = 1.., value_name = "FILE")]
     synthetic: Vec<PathBuf>,
@@ -142,6 +146,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         evaluation.controls.insert(control, measured);
     }
     work.progress.end();
+    ablations::ablate(arguments, &texts, &held_out, &mut evaluation)?;
     let json = serde_json::to_string_pretty(&evaluation.json())?;
     write(folder, "report.json", json.as_bytes())?;
     let first = drawn.first().map_or(&[][..], |drawn| &drawn.traces);
