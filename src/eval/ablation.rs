@@ -28,12 +28,14 @@ pub const ABLATED: [(&str, &str); 5] = [
 
 /// What limits a draw, and what does not. A test of the sampler holds it.
 pub const LIMITS: &str = "Masks and clipping: there is no mask of structures or prefixes seen in \
-    training, and no drawn time is clipped afterwards to what was observed. Every label, status and \
-    attribute profile of the vocabulary, which has only those above the floor, can be drawn anywhere. \
-    What limits a draw: numbers of children end where a trace would have more than max_spans spans; a \
-    way to say when a span starts or ends is only drawn where it says something (no gap to a sibling \
-    without one); and a distance in time lies within the bins of its context, which end at the least \
-    and the largest training value: the two bins beyond are for encoding only.";
+    training, and no trace is drawn several times for the best. Every label, status and attribute \
+    profile of the vocabulary, which has only those above the floor, can be drawn anywhere. What \
+    limits a draw: numbers of children end where a trace would have more than max_spans spans (and \
+    reach the size, where an exact one is asked for); a way to say when a span starts or ends is only \
+    drawn where it says something (no gap to a sibling without one); a distance in time lies within \
+    the bins of its context, which end at the least and the largest training value (the two bins \
+    beyond are for encoding only); a start is never before an earlier sibling's, and an end never \
+    before its start. So there is no variant with a mask or without clipping to compare with.";
 
 /// A generator with and without a latent.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -526,6 +526,7 @@ fn trace(drawn: &[Drawn], vocabulary: &Vocabulary) -> Option<Trace> {
 mod tests {
     use super::*;
     use crate::eval::fidelity;
+    use crate::model::vae::one_core;
     use crate::trace::{SpanKind, Symbol};
 
     /// One of two requests, each with its own number of calls in a row.
@@ -556,6 +557,7 @@ mod tests {
 
     #[test]
     fn it_learns_a_system_of_two_requests_and_draws_as_many_traces_as_asked() {
+        let _core = one_core();
         let texts = Interner::default();
         let training = system(&texts, 90, 1);
         let drawn = trained(&training, (200, 20), &texts, (1, 20_000)).unwrap();
