@@ -87,10 +87,11 @@ bench: release dist ## print the benchmarks, beside the peers that are there (se
 
 DATA ?= ../shared/data
 SEEDS ?= 5
+# ABLATIONS=1: a model without z_G a corpus as well, for the table of ablations.
 
 tables: release ## train, sample and evaluate on every corpus of DATA (a folder), five seeds; writes docs/results.md
 	cargo build --release -p integration-tests --bin tables
-	target/release/tables $(DATA) docs $(SEEDS)
+	target/release/tables $(if $(ABLATIONS),--ablations) $(DATA) docs $(SEEDS)
 
 peers: ## build the pinned neighbours (an OpenTelemetry Collector) into an ignored folder
 	integration-tests/peers/fetch.sh

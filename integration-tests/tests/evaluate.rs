@@ -168,7 +168,10 @@ async fn a_second_implementation_finds_the_same_figures() -> anyhow::Result<()> 
         for (key, value) in told {
             let (a, b) = (first["figures"][key].as_f64(), value.as_f64());
             let apart = a.zip(b).map(|(a, b)| (a - b).abs());
-            anyhow::ensure!(apart.is_some_and(|apart| apart < 1e-6), "{key}: {a:?} and {b:?}");
+            anyhow::ensure!(
+                apart.is_some_and(|apart| apart < 1e-6),
+                "{key}: {a:?} and {b:?}"
+            );
         }
     }
     Ok(())

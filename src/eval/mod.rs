@@ -4,6 +4,7 @@
 //! independent chance and a table grammar get. A [`Bench`] measures one sample of traces against
 //! held-out ones; an [`Evaluation`] puts the samples side by side.
 
+mod ablation;
 mod attributes;
 mod boosted;
 mod control;
@@ -11,6 +12,7 @@ mod distance;
 mod features;
 mod fidelity;
 mod figures;
+mod flat;
 mod measure;
 mod neural;
 mod privacy;
@@ -30,10 +32,12 @@ mod two_sample;
 mod utility;
 mod workload;
 
+pub use ablation::{ABLATED, Ablated, Ablation, LIMITS};
 pub use attributes::{Attributes, KeyLikeness};
 pub use control::{Control, Controlled, controlled, copied, grammar, random};
 pub use fidelity::{Durations, Report, RootLatency, Semantics, Structure, fidelity, validity};
 pub use figures::{Bar, Bars, Figures, Good, METRICS, Metric, NoBar, Spread};
+pub use flat::{Flat, flat};
 pub use measure::{Bench, Effort, Immeasurable, Measured, Observed, ObservedFeatures};
 pub use queries::Queries;
 pub use reconstruction::Reconstruction;

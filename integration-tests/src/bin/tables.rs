@@ -1,9 +1,10 @@
 //! `make tables`: trains, samples and evaluates on every corpus of a folder, and writes a page.
 //!
-//! `tables DATA [OUTPUT] [SEEDS] [NAME...]`: DATA holds folders with train.jsonl.zst and
+//! `tables [--ablations] DATA [OUTPUT] [SEEDS] [NAME...]`: DATA holds folders with train.jsonl.zst and
 //! test.jsonl.zst. Each is split at random by trace; one model a seed is trained; `doppelspan
 //! evaluate` measures them together. What is there already is not made again, so that it can be
-//! stopped and started. OUTPUT gets results.md and a report (HTML, JSON) a corpus.
+//! stopped and started. OUTPUT gets results.md and a report (HTML, JSON) a corpus. With
+//! `--ablations` a further model is trained a corpus, of seed 1 and without z_G.
 
 #![allow(
     clippy::disallowed_methods,
@@ -29,6 +30,9 @@ const LEAST: usize = 2_000;
 const PARTS: [(&str, f64); 3] = [("train", 0.6), ("held-out", 0.8), ("second", 1.0)];
 /// Trainings at a time.
 const ABREAST: usize = 2;
+const ABLATIONS: &str = "--ablations";
+/// What the file of the model without z_G is called.
+const NO_CODE: &str = "no-code";
 
 /// Runs a program and leaves in a file how much of the processor it used: a child's use can't be
 /// asked for after it was waited for, and a shell keeps it.
@@ -51,11 +55,14 @@ const BARS: [(&str, &str); 3] = [
 ];
 
 fn main() -> Result<()> {
-    let mut arguments = std::env::args().skip(1);
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let ablations = arguments.iter().any(|argument| argument == ABLATIONS);
+    arguments.retain(|argument| argument != ABLATIONS);
+    let mut arguments = arguments.into_iter();
     let data = PathBuf::from(
         arguments
             .next()
-            .context("usage: tables DATA [OUTPUT] [SEEDS] [NAME...]")?,
+            .context("usage: tables [--ablations] DATA [OUTPUT] [SEEDS] [NAME...]")?,
     );
     let output = PathBuf::from(arguments.next().unwrap_or_else(|| "docs".into()));
     let seeds: u64 = arguments.next().map_or(Ok(5), |seeds| seeds.parse())?;
@@ -101,11 +108,11 @@ fn main() -> Result<()> {
             ready.push((name, work));
         }
     }
-    train(&program, &ready, seeds)?;
+    train(&program, &ready, seeds, ablations)?;
     for (at, (name, work)) in ready.iter().enumerate() {
         let other = &ready[(at + 1) % ready.len()];
         let other = (other.0 != *name).then_some(other.1.as_path());
-        evaluate(&program, (name, work), other, seeds)?;
+        evaluate(&program, (name, work), other, (seeds, ablations))?;
     }
     std::fs::create_dir_all(output.join("results"))?;
     let corpora: Result<Vec<Corpus>> = ready
@@ -180,12 +187,13 @@ fn part_of(trace: &[u8]) -> usize {
 }
 
 /// Trains what is missing, some models at a time.
-fn train(program: &Path, ready: &[(String, PathBuf)], seeds: u64) -> Result<()> {
-    let mut waiting: Vec<(String, PathBuf, u64)> = Vec::new();
-    for seed in 1..=seeds {
+fn train(program: &Path, ready: &[(String, PathBuf)], seeds: u64, ablations: bool) -> Result<()> {
+    let mut waiting: Vec<(String, PathBuf, String)> = Vec::new();
+    let seeds = (1..=seeds).map(|seed| seed.to_string());
+    for seed in seeds.chain(ablations.then(|| NO_CODE.to_owned())) {
         for (name, work) in ready {
             if !work.join(format!("{seed}.model")).exists() {
-                waiting.push((name.clone(), work.clone(), seed));
+                waiting.push((name.clone(), work.clone(), seed.clone()));
             }
         }
     }
@@ -215,7 +223,10 @@ fn train(program: &Path, ready: &[(String, PathBuf)], seeds: u64) -> Result<()> 
                         .arg(work.join("train.jsonl.zst"))
                         .arg("--output")
                         .arg(&fresh)
-                        .args(["--seed", &seed.to_string()])
+                        .args(match &*seed {
+                            NO_CODE => ["--seed", "1", "--set", "vae.codes=0"].to_vec(),
+                            seed => ["--seed", seed].to_vec(),
+                        })
                         .output();
                     let seconds = began.elapsed().as_secs();
                     match ran {
@@ -269,11 +280,14 @@ fn evaluate(
     program: &Path,
     (name, work): (&str, &Path),
     other: Option<&Path>,
-    seeds: u64,
+    (seeds, ablations): (u64, bool),
 ) -> Result<()> {
+    let ablation = format!("no z_G={}", work.join(format!("{NO_CODE}.model")).display());
+    let ablation = ["--ablation", &ablation].into_iter().filter(|_| ablations);
     let bars = BARS.iter().find(|(corpus, _)| *corpus == name);
     let bars = bars.map_or("", |(_, bars)| bars);
-    let made = format!("{seeds} {bars}");
+    let also = if ablations { " and ablations" } else { "" };
+    let made = format!("{seeds} {bars}{also}");
     let told = work.join("report/seeds");
     if std::fs::read_to_string(&told).is_ok_and(|told| told == made) {
         return Ok(());
@@ -291,6 +305,7 @@ fn evaluate(
         .arg(part("second"))
         .arg("--model")
         .args((1..=seeds).map(|seed| work.join(format!("{seed}.model"))))
+        .args(ablation)
         .arg("--output")
         .arg(work.join("report"));
     for bar in bars.split_whitespace() {

@@ -1,5 +1,6 @@
 //! `doppelspan evaluate`
 
+mod ablations;
 mod samples;
 
 use std::path::PathBuf;
@@ -38,6 +39,9 @@ pub(super) struct Arguments {
     /// Models, each a generator: as many traces are drawn from each as were held out
     #[arg(long, num_args = 1.., value_name = "MODEL")]
     model: Vec<PathBuf>,
+    /// A model that was trained with other settings, for the table of ablations; may be repeated
+    #[arg(long, value_name = "NAME=MODEL", value_parser = ablations::named)]
+    ablation: Vec<(String, PathBuf)>,
     /// Files of synthetic spans, each of another generator
     #[arg(long, num_args = 1.., value_name = "FILE")]
     synthetic: Vec<PathBuf>,
@@ -101,11 +105,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         eval::grammar(&train, count, floor, &texts, rng)
     };
     let copied = eval::copied(&train, count, &mut chance("copier control"));
+    let flat = eval::flat(&train, count, floor, &texts, arguments.seed)?;
+    evaluation.notes.push(flat.to_string());
     let random = eval::random(&train, count, &mut chance("random control"));
     let controls = [
         (Control::Ceiling, &*second),
         (Control::Copier, &*copied),
         (Control::Grammar, &*grammar),
+        (Control::Flat, &*flat.traces),
         (Control::Random, &*random),
     ];
     let features = ObservedFeatures::of(observed);
@@ -195,6 +202,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         evaluation.controls.insert(control, measured);
     }
     work.progress.end();
+    ablations::ablate(arguments, &texts, &held_out, &mut evaluation)?;
     let json = serde_json::to_string_pretty(&evaluation.json())?;
     write(folder, "report.json", json.as_bytes())?;
     let first = drawn.first().map_or(&[][..], |drawn| &drawn.traces);

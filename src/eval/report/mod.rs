@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::figures::{Bar, Bars, METRICS, Metric, Spread};
 use super::timing::bias;
-use super::{Control, Measured, Observed};
+use super::{ABLATED, Ablation, Control, LIMITS, Measured, Observed};
 use crate::features::Interner;
 use crate::trace::Trace;
 
@@ -45,6 +45,8 @@ pub struct Evaluation {
     pub generators: Vec<Generator>,
     /// The controls that were measured.
     pub controls: BTreeMap<Control, Measured>,
+    /// What is left without a latent.
+    pub ablations: Vec<Ablation>,
     /// How the model learnt: optimiser step, loss, held-out nats of the VAE and of the grammar.
     pub curve: Vec<(u64, f64, f64, f64)>,
 }
@@ -147,6 +149,8 @@ impl Evaluation {
             "rows": rows.collect::<Vec<Value>>(),
             "generators": self.generators,
             "controls": controls,
+            "ablations": self.ablations,
+            "limits": LIMITS,
             "curve": self.curve,
         })
     }
@@ -161,6 +165,21 @@ impl Evaluation {
     pub fn text(&self) -> String {
         text::table(self)
     }
+}
+
+/// The cells of the table of ablations, the first row its heads; none without ablations.
+fn ablations(evaluation: &Evaluation) -> Vec<Vec<String>> {
+    let names = ABLATED.into_iter().map(|(_, name)| name);
+    let heads = ["model", "z_G", "z_v"].into_iter().chain(names);
+    let mut rows = vec![heads.map(str::to_owned).collect::<Vec<_>>()];
+    rows.extend(evaluation.ablations.iter().map(|ablation| {
+        let told = |(key, _): (&str, _)| ablation.figures.get(key).map(|told| figure(*told));
+        let told = ABLATED.map(|ablated| told(ablated).unwrap_or_default());
+        let named = [ablation.model.clone()].into_iter();
+        named.chain(ablation.latents()).chain(told).collect()
+    }));
+    rows.retain(|_| !evaluation.ablations.is_empty());
+    rows
 }
 
 /// A figure as it is printed: as many digits as say something.

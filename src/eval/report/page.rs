@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::pictures::{curve, pictures};
 use super::plot::escape;
-use super::{Evaluation, Row, figure};
-use crate::eval::{Control, Observed};
+use super::{Evaluation, Row, ablations, figure};
+use crate::eval::{Control, LIMITS, Observed};
 use crate::features::Interner;
 use crate::trace::Trace;
 
@@ -50,10 +50,29 @@ chance (random) get.{several}</p>
 <p class="key"><span><i class="observed"></i>observed</span><span><i class="synthetic"></i>synthetic</span></p>
 <ul>{inputs}{notes}</ul>
 <h2>Figures</h2><div class="scroll">{}</div>
-{body}</body></html>
+{}{body}</body></html>
 "#,
-        table(evaluation)
+        table(evaluation),
+        ablated(evaluation)
     )
+}
+
+/// The table of ablations and what limits a draw; nothing without ablations.
+fn ablated(evaluation: &Evaluation) -> String {
+    let rows = ablations(evaluation).into_iter().map(|cells| {
+        let cells = cells
+            .iter()
+            .map(|cell| format!("<td>{}</td>", escape(cell)));
+        format!("<tr>{}</tr>\n", cells.collect::<String>())
+    });
+    let rows: String = rows.collect();
+    match rows.is_empty() {
+        true => String::new(),
+        false => format!(
+            r#"<h2>Without a latent</h2><div class="scroll"><table><tbody>{rows}</tbody></table></div><p>{}</p>"#,
+            escape(LIMITS)
+        ),
+    }
 }
 
 fn section(body: &mut String, title: &str, charts: &str) {

@@ -1,6 +1,6 @@
 //! The table for a terminal.
 
-use super::{Evaluation, Row, figure};
+use super::{Evaluation, Row, ablations, figure};
 use crate::eval::Control;
 
 const NAME: usize = 42;
@@ -36,6 +36,14 @@ pub(super) fn table(evaluation: &Evaluation) -> String {
             generator.name,
             telling.join(", ")
         ));
+    }
+    for cells in ablations(evaluation) {
+        let (model, told) = cells.split_at(1);
+        let told: String = told
+            .iter()
+            .map(|cell| format!(" {cell:>COLUMN$}"))
+            .collect();
+        lines.push(format!("ablation {:NAME$}{told}", model.concat()));
     }
     lines.extend(evaluation.notes.iter().map(|note| format!("note: {note}")));
     lines.join("\n")

@@ -21,7 +21,7 @@ use crate::features::timing::Coder;
 use crate::features::{Sampled, SampledSpan, Token};
 use crate::model::{Example, VaeError, Weights};
 use crate::trace::{Link, StatusCode};
-use choice::{Choose, Draw};
+use choice::{Choose, Draw, Median};
 use latents::{Replay, Told};
 use structure::{Growing, Structure};
 use timing::{Timed, Timing};
@@ -125,6 +125,20 @@ impl VaeSampler {
             self.structure
                 .grow(&mut growing, &mut Draw::new(codes.len(), rng));
             drawn.extend(self.times(&growing, &mut Draw::new(codes.len(), rng)));
+        }
+        drawn
+    }
+
+    /// Traces of codes drawn from the prior, every coordinate of z_v at its median: equal codes give
+    /// equal traces. What z_G alone decides, for ablations.
+    pub(super) fn sample_medians(&mut self, rng: &mut Rng, count: usize) -> Vec<Sampled> {
+        let mut drawn = Vec::with_capacity(count);
+        while drawn.len() < count {
+            let some = TOGETHER.min(count - drawn.len());
+            let begin = |_| Growing::new(self.code(rng), 1, self.max_spans);
+            let mut growing: Vec<Growing> = (0..some).map(begin).collect();
+            self.structure.grow(&mut growing, &mut Median);
+            drawn.extend(self.times(&growing, &mut Median));
         }
         drawn
     }

@@ -175,7 +175,8 @@ pub fn page(corpora: &[Corpus], seeds: u64) -> Result<String> {
          (60% to train on, 20% held out, 20% a second observed sample), {models} on one core, as many traces \
          drawn from the prior as were held out. Mean ± standard deviation over the models; beside them the \
          controls: another observed sample (ceiling), training traces drawn again (copier), the table grammar, \
-         and independent random draws. The bars are those of issue 4 for each system, where it has some, and \
+         a VAE with one latent and no hierarchy (flat), \
+         and independent random draws. The bars are those asked of each system, where there are some, and \
          otherwise the strictest. An *error* of root latency is the distance of a percentile from that of the \
          held-out sample, the mean over models; a held-out sample's own percentiles are chance as well, so \
          the ceiling has errors too. A *bias* is what is left when signed errors are averaged over the models \
@@ -249,6 +250,7 @@ fn main_table(page: &mut String, corpus: &Corpus) -> Result<()> {
             controls.join(" | ")
         )?;
     }
+    *page += &ablated(report);
     let told = report["generators"][0]["measured"]["all"]["importance"].as_array();
     let told: Vec<String> = told
         .into_iter()
@@ -367,4 +369,37 @@ fn by_id(page: &mut String, corpora: &[Corpus], (id, title): (&str, &str)) -> Re
         }
     }
     beside_ceiling(page, corpora, title, &figures)
+}
+
+/// The table of ablations; nothing without ablations.
+fn ablated(report: &Value) -> String {
+    let keys = [
+        "c2st",
+        "c2st_structure",
+        "overall",
+        "shape_distance",
+        "operation_durations",
+    ];
+    let rows = report["ablations"].as_array().into_iter().flatten();
+    let mut table: String = rows
+        .map(|row| {
+            let told =
+                keys.map(|key| format!("{:.3}", row["figures"][key].as_f64().unwrap_or(f64::NAN)));
+            let noise = if row["noise"] == true {
+                "drawn"
+            } else {
+                "at its median"
+            };
+            let (model, codes) = (row["model"].as_str().unwrap_or(""), &row["codes"]);
+            format!("| {model} | {codes} | {noise} | {} |\n", told.join(" | "))
+        })
+        .collect();
+    if !table.is_empty() {
+        table.insert_str(
+            0,
+            "\n| without a latent | codes of z_G | z_v | J1 | J2 | overall | shape TV | W1 |\n|---|---|---|---|---|---|---|---|\n",
+        );
+        table += &format!("\n{}\n", report["limits"].as_str().unwrap_or(""));
+    }
+    table
 }
