@@ -29,7 +29,7 @@ mod utility;
 pub use control::{Control, Controlled, controlled, copied, grammar, random};
 pub use fidelity::{Durations, Report, RootLatency, Semantics, Structure, fidelity, validity};
 pub use figures::{Bar, Figures, Good, METRICS, Metric, Spread};
-pub use measure::{Bench, Effort, Immeasurable, Measured, Observed, ObservedFeatures};
+pub use measure::{Bench, Effort, Immeasurable, Measured, Observed, ObservedFeatures, told_apart};
 pub use reconstruction::Reconstruction;
 pub use report::{Evaluation, Generator, Row};
 pub use structure::Stratum;

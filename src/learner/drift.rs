@@ -111,8 +111,9 @@ impl Watch {
             drift.on &= apart;
             return false;
         }
-        // What was before is no measure of what comes now.
+        // What was before is no measure of what comes now, and some of the newest are of before.
         self.earlier.clear();
+        self.recent.clear();
         self.in_a_row = 0;
         drift.noticed += 1;
         drift.on = true;
