@@ -234,8 +234,8 @@ mod tests {
 
     #[test]
     fn steady_traffic_never_drifts() {
-        check(&[(20_000, 0.3, 1.0)], &[]);
-        check(&[(20_000, 0.02, 1.0)], &[]);
+        check(&[(6_000, 0.3, 1.0)], &[]);
+        check(&[(6_000, 0.02, 1.0)], &[]);
     }
 
     #[test]
