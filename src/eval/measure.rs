@@ -42,6 +42,19 @@ impl From<candle_core::Error> for Immeasurable {
     }
 }
 
+/// J1 of one sample alone: the area under the curve of the trees that tell it from observed
+/// traces. Fails if a tree can't be grown, as of too few traces.
+pub fn told_apart(
+    observed: &[Trace],
+    synthetic: &[Trace],
+    seed: u64,
+    texts: &Interner,
+) -> Result<f64, Immeasurable> {
+    let sides = [observed, synthetic].map(Features::all);
+    let told = two_sample([&sides[0], &sides[1]], Told::All, (seed, SPLITS), texts)?;
+    Ok(told.auc)
+}
+
 /// Three disjoint samples of observed traces.
 #[derive(Debug, Clone, Copy)]
 pub struct Observed<'a> {

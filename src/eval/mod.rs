@@ -38,7 +38,7 @@ pub use control::{Control, Controlled, controlled, copied, grammar, random};
 pub use fidelity::{Durations, Report, RootLatency, Semantics, Structure, fidelity, validity};
 pub use figures::{Bar, Bars, Figures, Good, METRICS, Metric, NoBar, Spread};
 pub use flat::{Flat, flat};
-pub use measure::{Bench, Effort, Immeasurable, Measured, Observed, ObservedFeatures};
+pub use measure::{Bench, Effort, Immeasurable, Measured, Observed, ObservedFeatures, told_apart};
 pub use queries::Queries;
 pub use reconstruction::Reconstruction;
 pub use report::{Evaluation, Generator, Row};
