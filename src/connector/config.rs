@@ -405,6 +405,9 @@ mod tests {
                 "generation.conditions.min_spans: must be at most max_spans (5), got 50",
             ],
         );
-        check("generation: {conditions: {roots: [shop/GET /], errors: 0.2, min_spans: 5, max_spans: 50, rare: 0.1}}", &[]);
+        check(
+            "generation: {conditions: {roots: [shop/GET /], errors: 0.2, min_spans: 5, max_spans: 50, rare: 0.1}}",
+            &[],
+        );
     }
 }

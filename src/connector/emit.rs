@@ -104,9 +104,8 @@ impl Emitter {
 
     fn draw(&mut self, ready: &mut Ready, count: u64, unix: u64, stop: &CancellationToken) {
         let asked = ready.asked.as_mut();
-        let met = asked.map(|asked| {
-            asked.sample_many(&mut ready.sampler, &mut self.chance, count as usize)
-        });
+        let met = asked
+            .map(|asked| asked.sample_many(&mut ready.sampler, &mut self.chance, count as usize));
         let (drawn, fault) = match met {
             Ok(met) => (met.traces, met.unmet.map(|unmet| unmet.to_string())),
             Err(unknown) => (Vec::new(), Some(format!("condition roots: {unknown}"))),

@@ -90,7 +90,7 @@ impl Asked {
         let asked = |word: &Word| conditions.roots.iter().any(|root| names(word, root));
         let roots: Arc<[bool]> = words.iter().map(asked).collect();
         // Which shapes are rare hangs on the model alone, not on the seed of the draws.
-        let shapes = || Shapes::of(sampler, &mut stream(0, "shapes"));
+        let mut shapes = || Shapes::of(sampler, &mut stream(0, "shapes"));
         Self {
             limits: Limits {
                 size: conditions.spans,
@@ -238,7 +238,9 @@ fn names(word: &Word, root: &str) -> bool {
 fn unknown(root: &str, sampler: &mut Sampler, words: &[Word]) -> UnknownRoot {
     let rng = &mut stream(0, "roots");
     let drawn = sampler.structures(rng, ROOTS, &Limits::default());
-    let tokens = drawn.iter().filter_map(|drawn| drawn.example().tokens.first());
+    let tokens = drawn
+        .iter()
+        .filter_map(|drawn| drawn.example().tokens.first());
     let known = tokens.filter_map(|&token| Some(name(words.get(token as usize)?)));
     let mut known: Vec<String> = known.collect::<BTreeSet<_>>().into_iter().collect();
     let asked = root.to_lowercase();

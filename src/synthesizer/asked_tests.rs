@@ -186,7 +186,10 @@ fn a_condition_takes_a_part_of_the_distribution_and_leaves_it_as_it_is() {
         let of_free = share(free.iter().filter(|s| aspect(s)).count(), free.len());
         let of_asked = share(asked.iter().filter(|s| aspect(s)).count(), asked.len());
         let error = (0.25 / free.len() as f64 + 0.25 / 2_000.0).sqrt();
-        assert!((of_free - of_asked).abs() < 4.0 * error, "{of_free} {of_asked}");
+        assert!(
+            (of_free - of_asked).abs() < 4.0 * error,
+            "{of_free} {of_asked}"
+        );
     }
 }
 
@@ -218,7 +221,10 @@ fn what_the_model_never_draws_is_given_up_once_and_the_rest_is_drawn() {
         ..Conditions::default()
     };
     let unmet = draw(&published, &conditions, 3, 10).unmet.unwrap();
-    assert!(unmet.to_string().contains("none had at least 50 spans"), "{unmet}");
+    assert!(
+        unmet.to_string().contains("none had at least 50 spans"),
+        "{unmet}"
+    );
 
     let mut sampler = Sampler::new(&published).unwrap();
     let conditions = Conditions {

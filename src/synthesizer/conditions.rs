@@ -46,7 +46,10 @@ impl Conditions {
     pub fn faults(&self, most: usize) -> Vec<(&'static str, String)> {
         let mut faults = Vec::new();
         for root in &self.roots {
-            if !root.split_once('/').is_some_and(|(service, _)| !service.is_empty()) {
+            if !root
+                .split_once('/')
+                .is_some_and(|(service, _)| !service.is_empty())
+            {
                 let fault = format!("must be `service/operation`, got `{root}`");
                 faults.push(("roots", fault));
             }
@@ -173,7 +176,9 @@ impl fmt::Display for Unmet {
             ("errors", wanted("an error", self.kind.error)),
             ("rare", wanted("a rare shape", self.kind.rare)),
         ];
-        let asked = kind.iter().filter_map(|(key, told)| Some((*key, told.as_ref()?)));
+        let asked = kind
+            .iter()
+            .filter_map(|(key, told)| Some((*key, told.as_ref()?)));
         let (keys, told): (Vec<&str>, Vec<&str>) =
             asked.map(|(key, told)| (key, told.as_str())).unzip();
         write!(
@@ -192,7 +197,10 @@ mod tests {
 
     fn check(conditions: &Conditions, expected: &[&str]) {
         let told = conditions.faults(2_000);
-        let told: Vec<String> = told.iter().map(|(key, told)| format!("{key} {told}")).collect();
+        let told: Vec<String> = told
+            .iter()
+            .map(|(key, told)| format!("{key} {told}"))
+            .collect();
         assert_eq!(told, expected);
     }
 

@@ -15,7 +15,7 @@ pub use asked::{Asked, Met};
 pub use conditions::{Conditions, UnknownRoot, Unmet};
 pub use identity::Identity;
 pub use pace::{Mode, Pace};
-pub use serve::Sampler;
 use serve::Limits;
+pub use serve::Sampler;
 pub use shapes::Shapes;
 pub use write::{MARK, Writer};

@@ -37,7 +37,8 @@ impl Limits {
             return true;
         };
         let root = example.tokens.first().map(|&token| token as usize);
-        root.and_then(|root| roots.get(root)).is_some_and(|asked| *asked)
+        root.and_then(|root| roots.get(root))
+            .is_some_and(|asked| *asked)
     }
 }
 

@@ -90,8 +90,20 @@ mod tests {
         let root = (0, None);
         let tree = [root, (1, Some(0)), (2, Some(1)), (3, Some(0))];
         check(&tree, &tree, true);
-        check(&tree, &[root, (3, Some(0)), (1, Some(0)), (2, Some(2))], true);
-        check(&tree, &[root, (1, Some(0)), (2, Some(0)), (3, Some(0))], false);
-        check(&tree, &[root, (1, Some(0)), (4, Some(1)), (3, Some(0))], false);
+        check(
+            &tree,
+            &[root, (3, Some(0)), (1, Some(0)), (2, Some(2))],
+            true,
+        );
+        check(
+            &tree,
+            &[root, (1, Some(0)), (2, Some(0)), (3, Some(0))],
+            false,
+        );
+        check(
+            &tree,
+            &[root, (1, Some(0)), (4, Some(1)), (3, Some(0))],
+            false,
+        );
     }
 }
