@@ -4,7 +4,7 @@ SHELL := bash
 SDKS := .sdks
 PYTHON ?= python3
 
-.PHONY: help build release test unit integration fixtures demo sdks lint fmt layers validate doc ci bench tables dist peers clean
+.PHONY: help build release test unit integration fixtures demo sdks lint fmt layers validate doc ci bench tables online dist peers clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,10 +87,15 @@ bench: release dist ## print the benchmarks, beside the peers that are there (se
 
 DATA ?= ../shared/data
 SEEDS ?= 5
+# ABLATIONS=1: a model without z_G a corpus as well, for the table of ablations.
 
 tables: release ## train, sample and evaluate on every corpus of DATA (a folder), five seeds; writes docs/results.md
 	cargo build --release -p integration-tests --bin tables
-	target/release/tables $(DATA) docs $(SEEDS)
+	target/release/tables $(if $(ABLATIONS),--ablations) $(DATA) docs $(SEEDS)
+
+online: release ## send every corpus of DATA once through a learner, in time order; writes docs/online.md
+	cargo build --release -p integration-tests --bin online
+	target/release/online $(DATA) docs target/tables
 
 peers: ## build the pinned neighbours (an OpenTelemetry Collector) into an ignored folder
 	integration-tests/peers/fetch.sh

@@ -155,6 +155,12 @@ pub const LEARNER_SNAPSHOTS: Metric = Metric {
     help: "Snapshots published to the synthesizer.",
 };
 
+/// Changes of the traffic that were noticed.
+pub const LEARNER_DRIFTS: Metric = Metric {
+    name: "doppelspan_learner_drifts",
+    help: "Changes of the traffic that were noticed: another mix of requests, or another latency.",
+};
+
 /// Synthetic spans drawn when the service was stopped, and sent to nobody.
 pub const SYNTHESIZER_GIVEN_UP_SPANS: Metric = Metric {
     name: "doppelspan_synthesizer_given_up_spans",
@@ -245,6 +251,13 @@ pub const LEARNER_SERVING: Metric = Metric {
     help: "1 for the sampler that synthetic traces come from, 0 for the other.",
 };
 
+/// How far the newest traces are from those before them, by what: mix (total variation of the kinds
+/// of trace), latency (shift of an operation's median duration, log10).
+pub const LEARNER_DRIFT: Metric = Metric {
+    name: "doppelspan_learner_drift",
+    help: "How far the newest traces are from those before: mix (total variation), latency (log10).",
+};
+
 /// Seconds since the start.
 pub const PROCESS_UPTIME: Metric = Metric {
     name: "otelcol_process_uptime",
@@ -300,6 +313,7 @@ pub const COUNTERS: &[Metric] = &[
     LEARNER_STEPS,
     LEARNER_UNDONE_STEPS,
     LEARNER_SNAPSHOTS,
+    LEARNER_DRIFTS,
     SYNTHESIZER_GIVEN_UP_SPANS,
     SYNTHESIZER_UNMET_TRACES,
 ];
@@ -321,6 +335,7 @@ pub const GAUGES: &[Metric] = &[
     LEARNER_LOSS,
     LEARNER_HELD_OUT_NATS,
     LEARNER_SERVING,
+    LEARNER_DRIFT,
     PROCESS_UPTIME,
     PROCESS_CPU_SECONDS,
     PROCESS_MEMORY_RSS,

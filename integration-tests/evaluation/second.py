@@ -27,14 +27,17 @@ DAY = 86_400_000_000_000
 KERNEL_TRACES = 800
 SIDE = 3_000
 LEAF = 12
+BUCKETS = 12
+HEAD = 10
 
 
 class Trace:
     """Spans in pre-order, siblings by start: parent, label, start after the root's, duration."""
 
-    def __init__(self, parents, labels, starts, durations, links):
+    def __init__(self, parents, labels, starts, durations, links, failed, began):
         self.parents, self.labels = parents, labels
         self.starts, self.durations, self.links = starts, durations, links
+        self.failed, self.began = failed, began
         self.children = [[] for _ in parents]
         self.depths = [0] * len(parents)
         for at, parent in enumerate(parents):
@@ -72,7 +75,8 @@ def load(path):
                     parent = span.get("parentSpanId", "").strip("0") and span["parentSpanId"]
                     start, end = int(span["startTimeUnixNano"]), int(span["endTimeUnixNano"])
                     links = tuple(link["spanId"] for link in span.get("links", []) if link["traceId"] == span["traceId"])
-                    one = (start, end, parent, (service, span.get("name", "")), links)
+                    failed = span.get("status", {}).get("code") in (2, "STATUS_CODE_ERROR")
+                    one = (start, end, parent, (service, span.get("name", "")), links, failed)
                     known = spans[span["traceId"]]
                     known[span["spanId"]] = min(one, known.get(span["spanId"], one))
     built = (build(trace) for trace in spans.values())
@@ -81,7 +85,7 @@ def load(path):
 
 def build(spans):
     below, roots = defaultdict(list), []
-    for span_id, (_, _, parent, _, _) in spans.items():
+    for span_id, (_, _, parent, *_) in spans.items():
         if not parent or parent == span_id:
             roots.append(span_id)
         elif parent in spans:
@@ -91,11 +95,11 @@ def build(spans):
     if len(roots) != 1:
         return None
     origin = spans[roots[0]][0]
-    parents, labels, starts, durations, places = [], [], [], [], {}
+    parents, labels, starts, durations, failed, places = [], [], [], [], [], {}
     stack = [(roots[0], -1)]
     while stack:
         span_id, parent = stack.pop()
-        start, end, _, label, _ = spans[span_id]
+        start, end, _, label, _, error = spans[span_id]
         if abs(start - origin) > DAY or end - start > DAY:
             return None
         at = places[span_id] = len(parents)
@@ -103,12 +107,14 @@ def build(spans):
         labels.append(label)
         starts.append(start - origin)
         durations.append(max(end - start, 0))
+        failed.append(error)
         ordered = sorted(below[span_id], key=lambda child: (spans[child][0], spans[child][1], spans[child][3], child))
         stack.extend((child, at) for child in reversed(ordered))
     if len(parents) < len(spans):
         return None
     links = {(places[f], places[t]) for f, span in spans.items() for t in span[4] if t in places and t != f}
-    return Trace(parents, labels, starts, durations, links)
+    began = min(start for start, *_ in spans.values())
+    return Trace(parents, labels, starts, durations, links, failed, began)
 
 
 # --- features of one trace ---------------------------------------------------------------------
@@ -329,6 +335,41 @@ def root_latency(a, b):
     return told
 
 
+# --- operators' queries ------------------------------------------------------------------------
+
+
+def answers(traces, first, last):
+    """Errors by (bucket, service), calls by bucket, mean durations [bucket] by service."""
+    errors, calls, sums = Counter(), set(), defaultdict(lambda: np.zeros((2, BUCKETS)))
+    for t in traces:
+        bucket = min(int((min(max(t.began, first), last) - first) / (last - first) * BUCKETS), BUCKETS - 1)
+        for (service, _), failed, duration in zip(t.labels, t.failed, t.durations):
+            errors[bucket, service] += failed
+            sums[service][:, bucket] += 1, duration
+        calls.update((bucket, above, label) for above, label in edges(t))
+    return errors, calls, sums
+
+
+def queries(held_out, other, what):
+    first, last = min(t.began for t in held_out), max(t.began for t in held_out)
+    (a, calls, sums), (b, other_calls, other_sums) = (answers(side, first, last) for side in (held_out, other))
+    scale = len(held_out) / len(other)
+    shared = sum(min(count, scale * b[key]) for key, count in a.items())
+    told = {f"{what}_triggers": 2 * len(calls & other_calls) / (len(calls) + len(other_calls))}
+    if sum(a.values()) >= 20:
+        told[f"{what}_errors"] = 2 * shared / (sum(a.values()) + scale * sum(b.values()))
+    moved = spans = 0
+    for service, (count, _) in sums.items():
+        series = [s[1] / np.maximum(s[0], 1) for s in (sums[service], other_sums[service])]
+        if series[0].sum() == 0:
+            continue
+        at = np.arange(BUCKETS)
+        far = wasserstein_distance(at, at, *series) / BUCKETS if series[1].sum() else 1.0
+        moved += count.sum() * far
+        spans += count.sum()
+    return told | {f"{what}_durations": float(moved / spans)}
+
+
 # --- the two-sample test -----------------------------------------------------------------------
 
 
@@ -414,7 +455,10 @@ def main():
     told = {"synthetic": compare(held_out, load(arguments.synthetic)[: len(held_out)], arguments)}
     if arguments.ceiling and arguments.second != "-":
         arguments.importance = False
-        told["ceiling"] = compare(held_out, load(arguments.second)[: len(held_out)], arguments)
+        second = load(arguments.second)[: len(held_out)]
+        told["ceiling"] = compare(held_out, second, arguments)
+        sampled = sorted(held_out, key=lambda t: t.began)[::HEAD]
+        told["ceiling"]["u4"] = queries(held_out, second, "query") | queries(held_out, sampled, "head")
     json.dump(told, sys.stdout, indent=1)
     print()
     for sample, t in told.items():

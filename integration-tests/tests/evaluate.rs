@@ -57,7 +57,7 @@ impl Samples {
     }
 
     /// The report, and what was printed.
-    async fn evaluate(&self, generator: [&str; 2]) -> anyhow::Result<(Value, String)> {
+    async fn evaluate(&self, generator: &[&str]) -> anyhow::Result<(Value, String)> {
         let [train, held, second] = NAMES.map(|name| self.path(&format!("{name}.jsonl.zst")));
         let output = self.path("report");
         let samples = [
@@ -69,8 +69,7 @@ impl Samples {
             "--second",
             &second,
         ];
-        let others = ["--output", &output, generator[0], generator[1]];
-        let said = doppelspan(&[&samples[..], &others].concat()).await?;
+        let said = doppelspan(&[&samples[..], &["--output", &output], generator].concat()).await?;
         let page = std::fs::read_to_string(PathBuf::from(&output).join("report.html"))?;
         anyhow::ensure!(page.contains("<svg") && !page.contains("<script"), "{page}");
         let json = std::fs::read(PathBuf::from(&output).join("report.json"))?;
@@ -96,7 +95,18 @@ async fn a_copy_is_hard_to_tell_and_is_known_for_one_and_chance_is_told_at_once(
 -> anyhow::Result<()> {
     let samples = Samples::new("shop", 300).await?;
     let train = samples.path("train.jsonl.zst");
-    let (report, said) = samples.evaluate(["--synthetic", &train]).await?;
+    let other = samples.path("other.jsonl");
+    let simulate = ["simulate", "--system", "ticket-office", "--traces", "300"];
+    doppelspan(&[&simulate[..], &["--output", &other]].concat()).await?;
+    let asked = [
+        ["--synthetic", &train],
+        ["--bar", "c2st=0.9"],
+        ["--other-train", &other],
+        ["--other-held-out", &other],
+        ["--other-synthetic", &other],
+    ];
+    let (report, said) = samples.evaluate(&asked.concat()).await?;
+    assert!(said.contains("≤ 0.9 reached"), "{said}");
     assert!(said.contains("classifier's AUC, all features"), "{said}");
     let of = |key: &str, of: &str| figure(&report, key, of);
     let (copy, ceiling) = (of("c2st", "synthetic")?, of("c2st", "ceiling")?);
@@ -109,6 +119,15 @@ async fn a_copy_is_hard_to_tell_and_is_known_for_one_and_chance_is_told_at_once(
     assert!((of("mia_nearest", "ceiling")? - 0.5).abs() < 0.1);
     assert!((of("overall", "synthetic")? - of("overall", "ceiling")?).abs() < 0.03);
     assert!(of("slow_ratio", "synthetic")? > 0.8);
+    assert!(of("mia_shadow", "synthetic")? > 0.8);
+    assert!((of("mia_shadow", "ceiling")? - 0.5).abs() < 0.1);
+    assert!(of("workload_accuracy", "synthetic")? > 0.9);
+    assert!(of("workload_ratio", "ceiling")? > 0.9);
+    // An observed sample answers operators better than a tenth of the traces, and a copy that
+    // does not know the times no better than the sample.
+    let triggers = of("query_triggers", "ceiling")?;
+    assert!(triggers > of("head_triggers", "ceiling")?, "{report}");
+    assert!(of("query_triggers", "random")? < triggers);
     Ok(())
 }
 
@@ -125,7 +144,7 @@ async fn a_second_implementation_finds_the_same_figures() -> anyhow::Result<()> 
             "generate", "--model", &model, "--traces", "400", "--seed", "1",
         ];
         doppelspan(&[&generate[..], &["--output", &synthetic]].concat()).await?;
-        let (report, _) = samples.evaluate(["--synthetic", &synthetic]).await?;
+        let (report, _) = samples.evaluate(&["--synthetic", &synthetic]).await?;
         let script = process::root().join("integration-tests/evaluation/second.py");
         let mut command = tokio::process::Command::new(&python);
         let files = NAMES.map(|name| samples.path(&format!("{name}.jsonl.zst")));
@@ -142,6 +161,17 @@ async fn a_second_implementation_finds_the_same_figures() -> anyhow::Result<()> 
                 control => &report["controls"][control],
             };
             compare(first, &second[sample]).with_context(|| format!("{system}, {sample}"))?;
+        }
+        let (first, second) = (&report["controls"]["ceiling"], &second["ceiling"]["u4"]);
+        let told = second.as_object().context("queries")?;
+        anyhow::ensure!(told.len() >= 4, "{told:?}");
+        for (key, value) in told {
+            let (a, b) = (first["figures"][key].as_f64(), value.as_f64());
+            let apart = a.zip(b).map(|(a, b)| (a - b).abs());
+            anyhow::ensure!(
+                apart.is_some_and(|apart| apart < 1e-6),
+                "{key}: {a:?} and {b:?}"
+            );
         }
     }
     Ok(())

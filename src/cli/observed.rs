@@ -1,5 +1,6 @@
 //! Files of observed spans to whole traces, as `train` and `evaluate` read them.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::assembler::{Assembler, AssemblerCounts, AssemblerSettings, Tap, TapSe
 use crate::features::Interner;
 use crate::otlp::view::{self, Limits, ResourceView, SpanView, Visit, Walked};
 use crate::receiver::otlpjsonfile;
-use crate::trace::Trace;
+use crate::trace::{Trace, TraceId};
 
 /// What a record of a file adds to the clock besides its spans' own times, so that a file whose
 /// times stand still ends its traces too.
@@ -38,6 +39,15 @@ pub(super) fn read(
     paths: &[PathBuf],
     texts: &Arc<Interner>,
     mut each: impl FnMut(Trace) -> anyhow::Result<()>,
+) -> anyhow::Result<Read> {
+    read_begun(paths, texts, |_, trace| each(trace))
+}
+
+/// As [`read`], with when each trace's first span began, in ns since the epoch.
+pub(super) fn read_begun(
+    paths: &[PathBuf],
+    texts: &Arc<Interner>,
+    mut each: impl FnMut(u64, Trace) -> anyhow::Result<()>,
 ) -> anyhow::Result<Read> {
     let settings = TapSettings {
         shards: 1,
@@ -81,7 +91,8 @@ pub(super) fn read(
                 }
             }
             for done in assembler.take_done(clock.now) {
-                done.trace.map_or(Ok(()), &mut each)?;
+                let began = clock.began.remove(&done.id).unwrap_or_default();
+                done.trace.map_or(Ok(()), |trace| each(began, trace))?;
             }
             let traces = assembler.counts().traces_complete;
             progress.tell(bytes.read(), || format!("{traces} traces"));
@@ -89,7 +100,8 @@ pub(super) fn read(
         progress.end();
     }
     for done in assembler.finish(clock.now) {
-        done.trace.map_or(Ok(()), &mut each)?;
+        let began = clock.began.remove(&done.id).unwrap_or_default();
+        done.trace.map_or(Ok(()), |trace| each(began, trace))?;
     }
     read.assembled = assembler.counts();
     Ok(read)
@@ -109,6 +121,8 @@ fn walk(bytes: &[u8], tap: &Tap, clock: &mut Clock) -> Result<Walked, String> {
 struct Clock {
     first: Option<u64>,
     now: Duration,
+    /// When the traces that are open began.
+    began: HashMap<TraceId, u64>,
 }
 
 struct Both<'a, V>(&'a mut V, &'a mut Clock);
@@ -120,6 +134,8 @@ impl<V: Visit> Visit for Both<'_, V> {
 
     fn span(&mut self, span: &SpanView<'_>) {
         self.0.span(span);
+        let began = self.1.began.entry(span.trace_id).or_insert(span.start);
+        *began = span.start.min(*began);
         let first = *self.1.first.get_or_insert(span.start);
         let since = Duration::from_nanos(span.end.saturating_sub(first));
         // A span years away (a broken clock) must not end everything that is open.

@@ -135,6 +135,7 @@ impl LearnerGauge {
         count(t::LEARNER_STEPS, status.steps);
         count(t::LEARNER_UNDONE_STEPS, status.steps_undone);
         count(t::LEARNER_SNAPSHOTS, status.snapshots);
+        count(t::LEARNER_DRIFTS, status.drift.noticed);
         let set = |metric: t::Metric, value: f64| {
             gauge!(metric.name, "connector" => self.id()).set(value);
         };
@@ -161,6 +162,10 @@ impl LearnerGauge {
                 gauge!(t::LEARNER_HELD_OUT_NATS.name, "connector" => self.id(), "model" => model)
                     .set(nats);
             }
+        }
+        let drift = [("mix", status.drift.mix), ("latency", status.drift.latency)];
+        for (what, far) in drift {
+            gauge!(t::LEARNER_DRIFT.name, "connector" => self.id(), "what" => what).set(far);
         }
         let samplers = [("grammar", Serving::Grammar), ("vae", Serving::Vae)];
         for (sampler, serving) in samplers {

@@ -11,7 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::board::Board;
 use super::budget::Budget;
 use super::gauge::LearnerGauge;
-use crate::learner::{Broken, Checkpoint, Learner, Published};
+use crate::learner::{Broken, Checkpoint, Drift, Learner, Published};
 use crate::model::vae::one_core;
 use crate::trace::Trace;
 
@@ -69,6 +69,7 @@ impl Teacher {
         let (mut told, mut saved) = (Duration::ZERO, Duration::ZERO);
         let (mut since_score, mut score_cost) = (Duration::ZERO, Duration::ZERO);
         let mut scored_at = 0;
+        let mut drift = self.learner.status().drift;
         loop {
             let before = worked();
             for _ in 0..GULP {
@@ -78,6 +79,7 @@ impl Teacher {
                     Err(TryRecvError::Disconnected) => return Ok(()),
                 }
             }
+            drift = self.tell_drift(drift);
             let refitted = self.learner.refit();
             let wait = budget.wait(self.began.elapsed());
             let stepped = wait.is_zero() && self.learner.step()?;
@@ -133,6 +135,23 @@ impl Teacher {
                 return Ok(());
             }
         }
+    }
+
+    /// Says when the traffic has changed since `before`, and when that is over.
+    fn tell_drift(&self, before: Drift) -> Drift {
+        let status = self.learner.status();
+        let drift = status.drift;
+        if drift.noticed > before.noticed {
+            tracing::warn!(
+                traces = drift.at,
+                mix = drift.mix,
+                latency = drift.latency,
+                "the traffic has changed; codes are fitted anew and the new regime is learnt"
+            );
+        } else if before.on && !drift.on {
+            tracing::info!(traces = status.traces_seen, "the traffic is steady again");
+        }
+        drift
     }
 
     fn publish(&mut self, published: Published) {

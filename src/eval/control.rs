@@ -10,8 +10,8 @@ use crate::features::{Interner, Vocabulary, decode, encode};
 use crate::model::{Grammar, GrammarSizes};
 use crate::trace::{Span, Trace};
 
-/// Labels that the grammar control learns, at most.
-const TOKENS: usize = 10_000;
+/// Labels that the grammar and the flat control learn, at most.
+pub(super) const TOKENS: usize = 10_000;
 /// Contexts that the grammar control counts, at most.
 const CONTEXTS: usize = 2_000_000;
 /// Spans of a trace that the grammar control draws, at most.
@@ -27,7 +27,7 @@ pub enum Control {
     Copier,
     /// The table grammar, trained on the training traces.
     Grammar,
-    /// A VAE without a hierarchy; nobody makes one yet.
+    /// A VAE with one latent and no hierarchy, trained on the training traces.
     Flat,
     /// Sizes, labels, durations and parents of training spans drawn independently.
     Random,
@@ -180,7 +180,7 @@ pub fn random(training: &[Trace], count: usize, rng: &mut Rng) -> Vec<Trace> {
 }
 
 /// Brings spans whose parents only precede them into pre-order, siblings by start.
-fn in_pre_order(spans: &[Span]) -> Vec<Span> {
+pub(super) fn in_pre_order(spans: &[Span]) -> Vec<Span> {
     let mut children: Vec<Vec<u32>> = vec![Vec::new(); spans.len()];
     for (at, span) in (0_u32..).zip(spans) {
         if let Some(parent) = span.parent {

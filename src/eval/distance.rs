@@ -69,6 +69,14 @@ impl<T: Ord> Frequencies<T> {
         Self { counts, total }
     }
 
+    /// Of things that were counted.
+    pub(super) fn counted(counts: impl IntoIterator<Item = (T, usize)>) -> Self {
+        let counts = counts.into_iter().filter(|(_, count)| *count > 0);
+        let counts: BTreeMap<T, f64> = counts.map(|(thing, n)| (thing, n as f64)).collect();
+        let total = counts.values().sum();
+        Self { counts, total }
+    }
+
     /// Share of this thing; 0 if nothing was counted.
     pub(super) fn share(&self, thing: &T) -> f64 {
         self.counts.get(thing).copied().unwrap_or_default() / self.total.max(1.0)

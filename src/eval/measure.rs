@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::attributes::KeyLikeness;
 use super::boosted::Ungrown;
 use super::features::Features;
 use super::fidelity::{Report, fidelity};
@@ -9,11 +10,13 @@ use super::figures::Figures;
 use super::neural::neural;
 use super::privacy::{Originals, below_floor, membership};
 use super::reconstruction::Reconstruction;
+use super::shadow::Shadow;
 use super::similarity::Mixed;
 use super::structure::{Rare, Stratum, strata, triples};
 use super::timing::{OperationTiming, RootTiming, lie, operations, roots};
 use super::two_sample::{Told, TwoSample, two_sample};
 use super::utility::{Hybrid, Sample, Utility};
+use super::workload::{OtherSystem, Workload};
 use crate::features::Interner;
 use crate::trace::Trace;
 
@@ -37,6 +40,19 @@ impl From<candle_core::Error> for Immeasurable {
     fn from(fault: candle_core::Error) -> Self {
         Self(fault.to_string())
     }
+}
+
+/// J1 of one sample alone: the area under the curve of the trees that tell it from observed
+/// traces. Fails if a tree can't be grown, as of too few traces.
+pub fn told_apart(
+    observed: &[Trace],
+    synthetic: &[Trace],
+    seed: u64,
+    texts: &Interner,
+) -> Result<f64, Immeasurable> {
+    let sides = [observed, synthetic].map(Features::all);
+    let told = two_sample([&sides[0], &sides[1]], Told::All, (seed, SPLITS), texts)?;
+    Ok(told.auc)
 }
 
 /// Three disjoint samples of observed traces.
@@ -80,6 +96,7 @@ pub struct Bench<'a> {
     utility: Utility<'a>,
     rare: Rare,
     originals: Originals<'a>,
+    shadow: Option<Shadow>,
     /// Shares of held-out traces whose shape, and whose full record, a training trace has.
     repeated: [f64; 2],
 }
@@ -105,13 +122,21 @@ pub struct Measured {
     pub roots: Vec<RootTiming>,
     /// The operations with the most spans.
     pub operations: Vec<OperationTiming>,
-    /// U2, if it was asked for and there is something to ask.
-    pub hybrid: Option<Hybrid>,
+    /// U2 of each question that the observed traces allow, if it was asked for.
+    pub hybrids: Vec<Hybrid>,
+    /// How alike the values of each attribute are, if spans carry some.
+    pub attributes: Vec<KeyLikeness>,
     /// What a model rebuilds of held-out traces, if it was asked.
     pub reconstruction: Option<Reconstruction>,
 }
 
 impl Measured {
+    /// Adds what its spans carry.
+    pub fn carries(&mut self, (figures, keys): (Figures, Vec<KeyLikeness>)) {
+        self.figures.extend(figures);
+        self.attributes = keys;
+    }
+
     /// Adds what the generator's model rebuilds of held-out traces.
     pub fn rebuilds(&mut self, reconstruction: Reconstruction) {
         self.figures.extend(reconstruction.figures());
@@ -160,12 +185,53 @@ impl<'a> Bench<'a> {
             rare: Rare::of(held_out, [train, second]),
             repeated: originals.copied(held_out),
             originals,
+            shadow: Shadow::learn((second, &features.second), floor, texts, seed)?,
         })
     }
 
     /// Shapes of held-out traces that are rare: the fewer, the more of `rare_recall` is chance.
     pub fn rare_shapes(&self) -> usize {
         self.rare.len()
+    }
+
+    /// Another system beside the one that was observed; none if there are too few traces.
+    pub fn beside<'b>(
+        &'b self,
+        other: &'b OtherSystem,
+    ) -> Result<Option<Workload<'b>>, Immeasurable> {
+        let ObservedFeatures {
+            train, held_out, ..
+        } = self.features;
+        Ok(Workload::new([train, held_out], other, self.seed)?)
+    }
+
+    /// Adds what was measured of a sample as one of two systems, whose least ratio and most false
+    /// alarms it may be. `other` are synthetic traces of the other system; without them its
+    /// observed ones stand there, as the ceiling has them.
+    pub fn measure_beside(
+        &self,
+        workload: &Workload<'_>,
+        traces: &[Trace],
+        other: Option<&OtherSystem>,
+        measured: &mut Measured,
+    ) -> Result<(), Immeasurable> {
+        let told = workload.train_on(&Features::all(traces), other)?;
+        let worse = [
+            (
+                "tstr_ratio",
+                "workload_ratio",
+                f64::min as fn(f64, f64) -> f64,
+            ),
+            ("false_alarm_difference", "workload_false_alarms", f64::max),
+        ];
+        for (whole, part, worse) in worse {
+            if let Some(part) = told.get(part) {
+                let whole = measured.figures.entry(whole).or_insert(*part);
+                *whole = worse(*whole, *part);
+            }
+        }
+        measured.figures.extend(told);
+        Ok(())
     }
 
     /// Measures a sample, telling before each step what comes.
@@ -235,16 +301,13 @@ impl<'a> Bench<'a> {
             features: &features,
         };
         self.utility.train_on(sample, &mut figures)?;
-        let hybrid = match effort {
+        let hybrids = match effort {
             Effort::Whole => self.utility.mix(sample)?,
-            _ => None,
+            _ => Vec::new(),
         };
-        figures.extend(
-            hybrid
-                .as_ref()
-                .and_then(Hybrid::least)
-                .map(|least| ("hybrid_least", least)),
-        );
+        let least = hybrids.iter().filter_map(Hybrid::least);
+        let least = least.reduce(f64::min);
+        figures.extend(least.map(|least| ("hybrid_least", least)));
         Ok(Measured {
             traces: traces.len(),
             spans: traces.iter().map(|trace| trace.spans().len()).sum(),
@@ -255,7 +318,8 @@ impl<'a> Bench<'a> {
             structure,
             roots,
             operations,
-            hybrid,
+            hybrids,
+            attributes: Vec::new(),
             reconstruction: None,
         })
     }
@@ -274,13 +338,16 @@ impl<'a> Bench<'a> {
             second,
         } = self.features;
         let samples = [&**train, held_out, second, features];
-        if let Some(told) = membership(samples) {
+        if let Some(told) = membership(samples, self.shadow.as_ref()) {
             figures.extend([
                 ("mia_nearest", told.nearest),
                 ("mia_density", told.density),
+                ("mia_best", told.best),
                 ("mia_outliers", told.outliers),
                 ("mia_tpr", told.tpr),
+                ("mia_outliers_tpr", told.outliers_tpr),
             ]);
+            figures.extend(told.shadow.map(|shadow| ("mia_shadow", shadow)));
         }
         let below = below_floor(self.observed.train, traces, self.floor as usize);
         figures.insert("below_floor", below);

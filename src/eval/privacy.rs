@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::boosted::auc;
 use super::distance::{percentile, sorted};
 use super::features::{Features, Table};
+use super::shadow::{Far, Shadow, far};
 use super::shape::{Label, canonical, label};
 use crate::trace::{SpanKind, StatusCode, Trace};
 
@@ -13,7 +14,7 @@ const SAME: f64 = 0.01;
 /// Members, and as many others, that an attack judges.
 const JUDGED: usize = 1_500;
 /// Synthetic and reference traces that an attack compares with.
-const COMPARED: usize = 2_000;
+pub(super) const COMPARED: usize = 2_000;
 /// The share of traces farthest from all others that are outliers.
 const OUTLIERS: f64 = 0.1;
 
@@ -84,16 +85,23 @@ pub(super) struct Membership {
     /// AUC of: the nearer a synthetic trace in comparison with another observed one (DOMIAS, with
     /// the density at a point by the distance of the nearest neighbour).
     pub(super) density: f64,
-    /// The larger AUC among traces that lie far from all others.
+    /// AUC of what was learnt on shadows, if there are some.
+    pub(super) shadow: Option<f64>,
+    /// The largest of these.
+    pub(super) best: f64,
+    /// The largest AUC among traces that lie far from all others.
     pub(super) outliers: f64,
-    /// Share of members found when one in a hundred others is taken for one, the larger.
+    /// Share of members found when one in a hundred others is taken for one, the largest.
     pub(super) tpr: f64,
+    /// The same among traces that lie far from all others.
+    pub(super) outliers_tpr: f64,
 }
 
 /// Attacks. Members are from the training traces, others from held-out ones, the reference is a
 /// sample of neither. None if a side is empty.
 pub(super) fn membership(
     [members, others, reference, synthetic]: [&[Features]; 4],
+    shadow: Option<&Shadow>,
 ) -> Option<Membership> {
     let spread = |side: &'_ [Features], most: usize| -> Vec<usize> {
         let count = side.len().min(most);
@@ -117,37 +125,49 @@ pub(super) fn membership(
     let points = standardised(&Table::of(&rows, 1, |_| true));
     let (judged, compared) = points.split_at(2 * judged);
     let (reference, synthetic) = compared.split_at(chosen[2].len());
-    let to = |others: &[Vec<f32>]| -> Vec<f64> {
-        let nearest = judged.iter().map(|point| nearest(point, others));
-        nearest.collect()
-    };
-    let (to_synthetic, to_reference) = (to(synthetic), to(reference));
-    let by_distance: Vec<f64> = to_synthetic.iter().map(|distance| -distance).collect();
-    let by_ratio: Vec<f64> = to_synthetic
+    let far: Vec<Far> = judged
         .iter()
-        .zip(&to_reference)
-        .map(|(synthetic, reference)| (reference + 1e-6).ln() - (synthetic + 1e-6).ln())
+        .map(|point| far(point, [synthetic, reference]))
         .collect();
+    let by_distance: Vec<f64> = far.iter().map(|far| -far.nearest).collect();
+    let by_ratio: Vec<f64> = far
+        .iter()
+        .map(|far| (far.reference + 1e-6).ln() - (far.nearest + 1e-6).ln())
+        .collect();
+    let by_shadow = shadow.map(|shadow| shadow.tell(&far));
     let truths: Vec<f64> = (0..judged.len())
         .map(|at| f64::from(u8::from(at < judged.len() / 2)))
         .collect();
+    let to_reference: Vec<f64> = far.iter().map(|far| far.reference).collect();
     let border = percentile(&sorted(to_reference.clone()), 1.0 - OUTLIERS);
-    let far: Vec<usize> = (0..judged.len())
+    let outlying: Vec<usize> = (0..judged.len())
         .filter(|&at| to_reference[at] >= border)
         .collect();
-    let of_far = |values: &[f64]| far.iter().map(|&at| values[at]).collect::<Vec<f64>>();
-    let far_truths = of_far(&truths);
+    let of_outlying =
+        |values: &[f64]| -> Vec<f64> { outlying.iter().map(|&at| values[at]).collect() };
+    let outlying_truths = of_outlying(&truths);
+    let attacks: Vec<&Vec<f64>> = [&by_distance, &by_ratio]
+        .into_iter()
+        .chain(&by_shadow)
+        .collect();
+    let largest = |of: &dyn Fn(&[f64]) -> f64| {
+        let each = attacks.iter().map(|told| of(told));
+        each.fold(0.0, f64::max)
+    };
     Some(Membership {
         nearest: auc(&truths, &by_distance),
         density: auc(&truths, &by_ratio),
-        outliers: auc(&far_truths, &of_far(&by_distance)).max(auc(&far_truths, &of_far(&by_ratio))),
-        tpr: tpr(&truths, &by_distance).max(tpr(&truths, &by_ratio)),
+        shadow: by_shadow.as_ref().map(|told| auc(&truths, told)),
+        best: largest(&|told| auc(&truths, told)),
+        outliers: largest(&|told| auc(&outlying_truths, &of_outlying(told))),
+        tpr: largest(&|told| tpr(&truths, told)),
+        outliers_tpr: largest(&|told| tpr(&outlying_truths, &of_outlying(told))),
     })
 }
 
 /// Rows with mean 0 and deviation 1 in each column; what is missing is the mean. Shapes: table of
 /// columns -> [rows][columns].
-fn standardised(table: &Table) -> Vec<Vec<f32>> {
+pub(super) fn standardised(table: &Table) -> Vec<Vec<f32>> {
     let mut rows = vec![Vec::with_capacity(table.columns.len()); table.rows];
     for column in table.values.chunks_exact(table.rows.max(1)) {
         let there: Vec<f64> = column.iter().copied().filter(|v| !v.is_nan()).collect();
@@ -164,21 +184,6 @@ fn standardised(table: &Table) -> Vec<Vec<f32>> {
         }
     }
     rows
-}
-
-fn nearest(point: &[f32], others: &[Vec<f32>]) -> f64 {
-    let mut least = f32::INFINITY;
-    for other in others {
-        let mut sum = 0.0;
-        for (a, b) in point.chunks(16).zip(other.chunks(16)) {
-            sum += a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f32>();
-            if sum >= least {
-                break;
-            }
-        }
-        least = least.min(sum);
-    }
-    f64::from(least).sqrt()
 }
 
 /// Share of rows of truth 1 told above all but one in a hundred of those of truth 0.
@@ -263,15 +268,15 @@ mod tests {
     fn an_attack_finds_what_a_copier_learnt_from_and_guesses_about_another_sample() {
         let [train, held_out, second, other] =
             [1, 2, 3, 4].map(|seed| Features::all(&sample(seed)));
-        let told = membership([&train, &held_out, &second, &train]).unwrap();
+        let told = membership([&train, &held_out, &second, &train], None).unwrap();
         assert!(
             told.nearest > 0.95 && told.density > 0.95 && told.tpr > 0.9,
             "{told:?}"
         );
-        let told = membership([&train, &held_out, &second, &other]).unwrap();
+        let told = membership([&train, &held_out, &second, &other], None).unwrap();
         assert!((told.nearest - 0.5).abs() < 0.1, "{told:?}");
         assert!((told.density - 0.5).abs() < 0.1, "{told:?}");
-        assert_eq!(membership([&train, &[], &second, &other]), None);
+        assert_eq!(membership([&train, &[], &second, &other], None), None);
     }
 
     #[test]

@@ -76,7 +76,10 @@ impl Reconstruction {
         Figures::from([
             ("code_services", self.services),
             ("code_operations", self.operations),
+            ("code_edges_precision", self.edges_precision),
+            ("code_edges_recall", self.edges_recall),
             ("code_edges_f1", self.edges_f1),
+            ("code_duration_error", self.duration_error),
             ("code_log_duration_error", self.log_duration_error),
         ])
     }

@@ -211,6 +211,24 @@ pub(super) fn roots(
     (rows, errors)
 }
 
+/// How far the latency of roots is off on average over samples: of each root operation the mean
+/// of the signed errors, taken without its sign, then the mean by observed traces. Of one sample it
+/// is the error; over several, chance goes out and what the generator gets wrong stays. None if
+/// there is nothing to compare.
+pub(super) fn bias(samples: &[&[RootTiming]], level: usize) -> Option<f64> {
+    let first = samples.first().filter(|rows| !rows.is_empty())?;
+    let (mut sum, mut traces) = (0.0, 0.0);
+    for root in first.iter() {
+        let same = samples.iter().flat_map(|rows| rows.iter());
+        let same = same.filter(|row| row.name == root.name);
+        let errors: Vec<f64> = same.map(|row| row.ratios[level] - 1.0).collect();
+        let weight = root.traces[0] as f64;
+        sum += weight * super::features::mean(&errors).abs();
+        traces += weight;
+    }
+    (traces > 0.0).then(|| sum / traces)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,6 +260,25 @@ mod tests {
         let (rows, errors) = roots(&slow(1)[..50], &slow(1)[..50], &texts);
         assert_eq!((rows[0].name.as_str(), errors), ("all", [0.0; 3]));
         assert_eq!(roots(&slow(1), &[], &texts).1, [1.0; 3]);
+    }
+
+    #[test]
+    fn over_samples_a_bias_is_what_errors_have_in_common() {
+        let row = |name: &str, traces, ratio| RootTiming {
+            name: name.to_owned(),
+            traces: [traces, traces],
+            ratios: [ratio, 1.0, 1.0],
+        };
+        let one = [row("a", 300, 1.2), row("b", 100, 1.3)];
+        let other = [row("a", 300, 0.8), row("b", 100, 1.1)];
+        let check = |samples: &[&[RootTiming]], expected: Option<f64>| {
+            let told = bias(samples, 0).map(|bias| (bias * 1e9).round() / 1e9);
+            assert_eq!(told, expected, "{samples:?}");
+        };
+        check(&[&one], Some(0.225));
+        check(&[&one, &other], Some(0.05));
+        check(&[], None);
+        check(&[&[]], None);
     }
 
     #[test]

@@ -90,13 +90,15 @@ impl Question {
 
 /// How well a question was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-struct Score {
+pub(super) struct Score {
     /// Accuracy where there are many classes, the area under precision and recall where two.
-    main: f64,
+    pub(super) main: f64,
+    /// Share of answers that are right.
+    pub(super) accuracy: f64,
     /// F1; the mean over classes where there are many.
-    f1: f64,
+    pub(super) f1: f64,
     /// Share of the others that are taken for one of the second class, where there are two.
-    false_alarms: f64,
+    pub(super) false_alarms: f64,
 }
 
 /// Traces with their features.
@@ -113,7 +115,8 @@ pub struct Hybrid {
     pub score: &'static str,
     /// (share of observed traces, score), at a fixed number of training traces.
     pub mixed: Vec<(f64, f64)>,
-    /// (synthetic traces for each observed one, score), with a tenth of the observed traces.
+    /// (synthetic traces for each observed one, score), with a tenth of the observed traces; of the
+    /// first question only.
     pub added: Vec<(usize, f64)>,
 }
 
@@ -215,11 +218,21 @@ impl<'a> Utility<'a> {
         Ok(())
     }
 
-    /// U2: mixes of observed and synthetic traces, for the first question that can be asked.
-    pub(super) fn mix(&self, sample: Sample<'_>) -> Result<Option<Hybrid>, Ungrown> {
-        let Some((question, observed)) = self.questions.first() else {
-            return Ok(None);
-        };
+    /// U2: mixes of observed and synthetic traces, for each question; synthetic ones are added to
+    /// few observed ones for the first only.
+    pub(super) fn mix(&self, sample: Sample<'_>) -> Result<Vec<Hybrid>, Ungrown> {
+        let hybrids = self.questions.iter().enumerate();
+        hybrids
+            .map(|(at, asked)| self.mix_for(asked, sample, at == 0))
+            .collect()
+    }
+
+    fn mix_for(
+        &self,
+        (question, observed): &(Question, Score),
+        sample: Sample<'_>,
+        is_first: bool,
+    ) -> Result<Hybrid, Ungrown> {
         let test = examples(question, self.test);
         let [mine, drawn] = [self.train, sample].map(|sample| examples(question, sample));
         let whole = test.len();
@@ -242,14 +255,14 @@ impl<'a> Utility<'a> {
             mixed.push((share, score));
         }
         let mut added = Vec::new();
-        for times in ADDED {
+        for times in ADDED.into_iter().filter(|_| is_first) {
             added.push((times, score(whole / 10, times * whole / 10)?));
         }
-        Ok(Some(Hybrid {
+        Ok(Hybrid {
             score: question.keys()[0],
             mixed,
             added,
-        }))
+        })
     }
 
     fn score(
@@ -344,14 +357,16 @@ fn of_many(truths: &[usize], told: &[usize], classes: usize) -> Score {
                 .map(|(t, p)| (*t == class, *p == class)))
         })
         .collect();
+    let accuracy = right as f64 / truths.len().max(1) as f64;
     Score {
-        main: right as f64 / truths.len().max(1) as f64,
+        main: accuracy,
+        accuracy,
         f1: super::features::mean(&f1),
         false_alarms: 0.0,
     }
 }
 
-fn of_two(truths: &[usize], odds: &[f64]) -> Score {
+pub(super) fn of_two(truths: &[usize], odds: &[f64]) -> Score {
     let pairs = || {
         truths
             .iter()
@@ -360,8 +375,10 @@ fn of_two(truths: &[usize], odds: &[f64]) -> Score {
     };
     let alarms = pairs().filter(|pair| *pair == (false, true)).count();
     let others = truths.iter().filter(|truth| **truth == 0).count();
+    let right = pairs().filter(|(truth, told)| truth == told).count();
     Score {
         main: average_precision(truths, odds),
+        accuracy: right as f64 / truths.len().max(1) as f64,
         f1: f1(pairs()),
         false_alarms: alarms as f64 / others.max(1) as f64,
     }
@@ -416,6 +433,7 @@ mod tests {
             "{score:?}"
         );
         assert_eq!((score.f1, score.false_alarms), (0.8, 0.5));
+        assert_eq!(score.accuracy, 0.75);
         assert_eq!(average_precision(&[1, 0, 0, 0], &[0.0; 4]), 0.25);
     }
 
@@ -474,7 +492,9 @@ mod tests {
         );
         assert!(lying["root_accuracy"] < 0.1, "{lying:?}");
         assert!(!good.contains_key("fault_f1"), "no trace has an error");
-        let hybrid = utility.mix(sample(3)).unwrap().unwrap();
+        let hybrids = utility.mix(sample(3)).unwrap();
+        assert_eq!(hybrids[1].score, "slow_pr_auc");
+        let hybrid = &hybrids[0];
         assert_eq!(hybrid.mixed.last(), Some(&(1.0, 1.0)));
         assert!(
             hybrid.mixed[0].1 < 0.1 && hybrid.added[0].1 > 0.9,

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use rand::RngExt as _;
 
-use super::held_out::HeldOut;
+use super::canary::{Answers, Canary, Scores, Verdict, mean};
+use super::drift::Watch;
+use super::held_out::{Asked, HeldOut};
 use super::replay::{Kept, Replay};
 use super::{Generator, LearnerSettings, Loss, Published, Serving, Status};
 use crate::chance::{self, Rng};
@@ -23,10 +25,9 @@ const FIRST_FIT: u64 = 20;
 const FIRST_STEP: usize = 64;
 /// Held-out traces that a score needs, and those that it takes at most.
 const SCORED: std::ops::RangeInclusive<usize> = 20..=160;
-/// Scores in a row at which the grammar must be better before a VAE that serves gives way to it.
-const PATIENCE: u32 = 6;
-/// A candidate may need this share more nats than the one that serves: noise of the score.
-const TOLERANCE: f64 = 0.002;
+/// Traces learnt after a change was noticed, after each of which so many codes are fitted anew:
+/// few of the first are of the new regime alone.
+const AFTER_DRIFT: [u64; 2] = [200, 1_000];
 /// Points of the learning curve, at most; then every second one is left out.
 const CURVE: usize = 600;
 
@@ -48,11 +49,21 @@ pub struct Learner {
     words: Arc<[Word]>,
     pub(super) chance: Streams,
     pub(super) status: Status,
-    /// Held-out nats of the VAE that serves, under the present coder.
-    served: Option<f64>,
-    behind: u32,
+    watch: Watch,
+    canary: Canary,
+    /// The VAE that serves, if codes were not fitted anew since.
+    served: Option<Served>,
     /// The grammar that was published last had learnt so many traces.
     grammar_published: u64,
+}
+
+/// A VAE that serves, kept as it was, so that it can be asked about traces that are new.
+#[derive(Debug)]
+struct Served {
+    vae: Vae,
+    answers: Answers,
+    /// Only for the rows of labels that it does not know.
+    chance: Rng,
 }
 
 /// When codes were fitted last.
@@ -66,6 +77,9 @@ pub(super) struct Fit {
     pub(super) size: usize,
     /// Lessons that may still be drawn before further traces come.
     pub(super) lessons: u64,
+    /// Traces learnt when a change of the traffic was noticed last; 0 before the first.
+    #[serde(default)]
+    pub(super) drifted: u64,
 }
 
 /// One stream of chance a purpose, so that one does not disturb another.
@@ -106,8 +120,9 @@ impl Learner {
                 vae: chance::stream(seed, "vae"),
             },
             status: Status::default(),
+            watch: Watch::default(),
+            canary: Canary::default(),
             served: None,
-            behind: 0,
             grammar_published: 0,
             settings,
             texts,
@@ -130,6 +145,12 @@ impl Learner {
         if trace.spans().len() > self.settings.max_spans {
             self.status.traces_unlearnable += 1;
             return;
+        }
+        let Status {
+            traces_seen, drift, ..
+        } = &mut self.status;
+        if self.watch.see(&trace, *traces_seen, drift) {
+            self.fit.drifted = self.fit.learnt;
         }
         if self.chance.held_out.random::<f64>() < self.settings.held_out_share {
             self.status.traces_held_out += 1;
@@ -157,15 +178,25 @@ impl Learner {
     /// Fits codes anew where that is due; whether it did.
     ///
     /// Takes time in proportion to the replay; due when twice as many traces were learnt as at the
-    /// last fit, or at least 4 replays more, and soon after the vocabulary has grown.
+    /// last fit, or at least 4 replays more, and soon after the vocabulary has grown or the traffic
+    /// has changed.
     pub fn refit(&mut self) -> bool {
         let Fit {
-            learnt, at, size, ..
+            learnt,
+            at,
+            size,
+            drifted,
+            ..
         } = self.fit;
         let since = learnt - at;
+        let changed = AFTER_DRIFT
+            .iter()
+            .map(|after| drifted + after)
+            .any(|due| drifted > 0 && at < due && due <= learnt);
         let grown = self.vocabulary.size() > size;
         let due = match at {
             0 => learnt >= FIRST_FIT,
+            _ if changed => true,
             _ if grown => since >= 32.max(at / 8).min(1_000),
             _ => since >= at.min(self.settings.replay as u64 * 4),
         };
@@ -261,30 +292,34 @@ impl Learner {
             self.held_out
                 .examples(&self.vocabulary, &self.texts, &self.coder, *SCORED.end());
         let serves = self.status.serving == Serving::Vae;
-        let Some((vae, grammar)) = self.nats(&examples)? else {
+        if examples.len() < *SCORED.start() {
             // Too few to tell, as after a restart: what serves goes on serving.
             return Ok(if serves { None } else { self.publish_grammar() });
-        };
-        self.status.held_out_grammar = Some(grammar);
-        self.status.held_out_vae = vae;
-        let Some(vae) = vae else {
+        }
+        let nats = |asked: &Asked| self.grammar.nats(&asked.example).total();
+        let grammar: Vec<f64> = examples.iter().map(nats).collect();
+        self.status.held_out_grammar = Some(mean(&grammar));
+        let Some(candidate) = self.candidate_nats(&examples)? else {
+            self.status.held_out_vae = None;
             return Ok(if serves { None } else { self.publish_grammar() });
         };
-        self.draw_curve(vae, grammar);
-        let better = vae < grammar;
-        let no_worse = self
-            .served
-            .is_none_or(|served| vae <= served + TOLERANCE * served.abs());
-        if better && no_worse {
-            self.behind = 0;
-            self.served = Some(self.served.map_or(vae, |served| served.min(vae)));
-            return Ok(self.publish_vae());
+        let served = self.served_nats(&examples)?;
+        self.status.held_out_vae = Some(mean(&candidate));
+        self.status.held_out_served = served.as_deref().map(mean);
+        self.draw_curve(mean(&candidate), mean(&grammar));
+        let scores = Scores {
+            candidate: &candidate,
+            served: served.as_deref(),
+            grammar: &grammar,
+        };
+        match self.canary.judge(&scores, serves) {
+            Verdict::Candidate => {
+                self.keep_served(&examples, &candidate);
+                Ok(self.publish_vae())
+            }
+            Verdict::Grammar => Ok(self.publish_grammar()),
+            Verdict::Stay => Ok(None),
         }
-        self.behind = if better { 0 } else { self.behind + 1 };
-        if !serves || self.behind >= PATIENCE {
-            return Ok(self.publish_grammar());
-        }
-        Ok(None)
     }
 
     /// A snapshot of the newest weights, or counts, whatever their score: for a caller that asked
@@ -379,11 +414,15 @@ impl Learner {
             }
             (None, None) => {}
         }
+        let slots = self.slots();
         if let Some(vae) = &mut self.vae {
-            let slots: Vec<u32> = self.words.iter().map(Word::slots).collect();
             vae.grow_profiles(&slots, &mut self.chance.vae);
         }
         Ok(())
+    }
+
+    fn slots(&self) -> Vec<u32> {
+        self.words.iter().map(Word::slots).collect()
     }
 
     fn lessons(&mut self, examples: &[Arc<Example>]) -> Vec<Lesson> {
@@ -393,25 +432,56 @@ impl Learner {
         examples.iter().map(lesson).collect()
     }
 
-    /// Mean nats of the VAE, if there is one, and of the grammar; nothing if too few to tell.
-    fn nats(&mut self, examples: &[Arc<Example>]) -> Result<Option<(Option<f64>, f64)>, Broken> {
-        if examples.len() < *SCORED.start() {
-            return Ok(None);
-        }
-        let count = examples.len() as f64;
-        let grammar: f64 = examples.iter().map(|e| self.grammar.nats(e).total()).sum();
+    /// Nats of the newest VAE, if there is one that has learnt.
+    fn candidate_nats(&mut self, asked: &[Asked]) -> Result<Option<Vec<f64>>, Broken> {
         if self.vae.is_none() || self.status.steps == 0 {
-            return Ok(Some((None, grammar / count)));
+            return Ok(None);
         }
         self.grow()?;
-        let lessons = self.lessons(examples);
+        let examples: Vec<Arc<Example>> = asked.iter().map(|a| a.example.clone()).collect();
+        let lessons = self.lessons(&examples);
         let lessons: Vec<&Lesson> = lessons.iter().collect();
-        let Some(vae) = &self.vae else {
+        let nats = self.vae.as_ref().map(|vae| vae.nats(&lessons));
+        let nats = nats.transpose().map_err(broken)?;
+        Ok(nats.map(|nats| nats.iter().map(|nats| nats.total()).collect()))
+    }
+
+    /// Nats of the VAE that serves, if it can be asked: only new traces are.
+    fn served_nats(&mut self, asked: &[Asked]) -> Result<Option<Vec<f64>>, Broken> {
+        let Some(mut served) = self.served.take() else {
             return Ok(None);
         };
-        let nats = vae.nats(&lessons).map_err(broken)?;
-        let vae: f64 = nats.iter().map(|nats| nats.total()).sum();
-        Ok(Some((Some(vae / count), grammar / count)))
+        let numbers: Vec<u64> = asked.iter().map(|asked| asked.number).collect();
+        let missing = served.answers.missing(&numbers);
+        if !missing.is_empty() {
+            let chance = &mut served.chance;
+            let tokens = self.vocabulary.len() as u32;
+            served.vae.grow(tokens, chance).map_err(broken)?;
+            served.vae.grow_profiles(&self.slots(), chance);
+            let new = missing.iter().map(|&at| asked[at].example.clone());
+            let lessons = self.lessons(&new.collect::<Vec<_>>());
+            let lessons: Vec<&Lesson> = lessons.iter().collect();
+            let nats = served.vae.nats(&lessons).map_err(broken)?;
+            for (at, nats) in missing.into_iter().zip(nats) {
+                served.answers.add(numbers[at], nats.total());
+            }
+        }
+        let answers = served.answers.only(&numbers);
+        self.served = Some(served);
+        Ok(answers)
+    }
+
+    /// Keeps the VAE as it is, which serves from now on.
+    fn keep_served(&mut self, asked: &[Asked], nats: &[f64]) {
+        let mut answers = Answers::default();
+        for (asked, &nats) in asked.iter().zip(nats) {
+            answers.add(asked.number, nats);
+        }
+        self.served = self.vae.clone().map(|vae| Served {
+            vae,
+            answers,
+            chance: chance::stream(self.status.snapshots, "labels that it does not know"),
+        });
     }
 
     /// The newest grammar, if it has learnt a good deal more than the one published last.
@@ -425,7 +495,6 @@ impl Learner {
         }
         self.grammar_published = learnt;
         self.served = None;
-        self.behind = 0;
         self.status.snapshots += 1;
         self.status.serving = Serving::Grammar;
         Some(self.published(Generator::Grammar(Arc::new(self.grammar.clone()))))

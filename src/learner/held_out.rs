@@ -13,6 +13,16 @@ use crate::trace::Trace;
 pub(super) struct HeldOut {
     room: usize,
     traces: VecDeque<Trace>,
+    /// Traces held out so far.
+    count: u64,
+}
+
+/// A held-out trace as a model sees it.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    /// Counts the traces held out, so that one is known again at the next score.
+    pub(super) number: u64,
+    pub(super) example: Arc<Example>,
 }
 
 impl HeldOut {
@@ -20,6 +30,7 @@ impl HeldOut {
         Self {
             room: room.max(1),
             traces: VecDeque::new(),
+            count: 0,
         }
     }
 
@@ -28,25 +39,29 @@ impl HeldOut {
             self.traces.pop_front();
         }
         self.traces.push_back(trace);
+        self.count += 1;
     }
 
     /// Those that the vocabulary can name, profiles too, and the coder encode, `most` of them, spread evenly over
-    /// all; the others say nothing of a model that can't know their labels.
+    /// all; the others say nothing of a model that can't know their labels. From one call to the
+    /// next they are the same ones as far as possible, so that what was scored need not be again.
     pub(super) fn examples(
         &self,
         vocabulary: &Vocabulary,
         texts: &Interner,
         coder: &Coder,
         most: usize,
-    ) -> Vec<Arc<Example>> {
-        let step = self.traces.len().div_ceil(most.max(1)).max(1);
-        // From the newest backwards, so that the newest is always among them.
-        let traces = self.traces.iter().rev().step_by(step);
-        traces
-            .filter_map(|trace| {
+    ) -> Vec<Asked> {
+        let step = self.traces.len().div_ceil(most.max(1)).max(1) as u64;
+        let first = self.count - self.traces.len() as u64;
+        let numbered = (first..).zip(&self.traces);
+        numbered
+            .filter(|(number, _)| number.is_multiple_of(step))
+            .filter_map(|(number, trace)| {
                 let tokens = vocabulary.tokens(trace).ok()?;
                 let profiles = vocabulary.profiles(trace, &tokens, texts).ok()?;
-                Some(Arc::new(encode(trace, &tokens, profiles, coder).ok()?))
+                let example = Arc::new(encode(trace, &tokens, profiles, coder).ok()?);
+                Some(Asked { number, example })
             })
             .collect()
     }

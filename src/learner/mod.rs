@@ -1,7 +1,9 @@
 //! Learning: replay, step, schedule, held-out scoring, publishing.
 
+mod canary;
 mod checkpoint;
 mod core;
+mod drift;
 mod held_out;
 mod published;
 mod replay;
@@ -12,6 +14,7 @@ mod tests;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use core::{Broken, Learner};
+pub use drift::Drift;
 pub use published::{Generator, Published};
 pub use settings::LearnerSettings;
 pub use status::{Loss, Serving, Status};

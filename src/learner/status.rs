@@ -1,5 +1,7 @@
 //! What the learner says of itself: for metrics, `inspect` and the page.
 
+use super::Drift;
+
 /// Which sampler the synthetic traces come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -62,6 +64,11 @@ pub struct Status {
     pub held_out_vae: Option<f64>,
     /// Held-out nats per trace of the grammar.
     pub held_out_grammar: Option<f64>,
+    /// Held-out nats per trace of the VAE that serves, on the same traces; none where none serves,
+    /// or where codes were fitted anew since.
+    pub held_out_served: Option<f64>,
+    /// Whether the traffic is what it was.
+    pub drift: Drift,
     /// CPU seconds spent learning.
     pub cpu_seconds: f64,
     /// (steps so far, total loss, held-out VAE nats, held-out grammar nats): one point per scoring.

@@ -96,6 +96,15 @@ impl Sampler {
         }
     }
 
+    /// Draws so many traces with z_v at its median, so that only z_G differs: an ablation, not for
+    /// serving. None where no VAE serves.
+    pub fn sample_medians(&mut self, rng: &mut Rng, count: usize) -> Option<Vec<Sampled>> {
+        match &mut self.0 {
+            Kind::Vae(sampler) => Some(sampler.sample_medians(rng, count)),
+            Kind::Grammar(..) => None,
+        }
+    }
+
     /// Draws so many traces, each of exactly `size` spans if one is given.
     pub fn sample_many(
         &mut self,

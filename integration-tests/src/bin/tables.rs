@@ -1,17 +1,19 @@
 //! `make tables`: trains, samples and evaluates on every corpus of a folder, and writes a page.
 //!
-//! `tables DATA [OUTPUT] [SEEDS] [NAME...]`: DATA holds folders with train.jsonl.zst and
+//! `tables [--ablations] DATA [OUTPUT] [SEEDS] [NAME...]`: DATA holds folders with train.jsonl.zst and
 //! test.jsonl.zst. Each is split at random by trace; one model a seed is trained; `doppelspan
 //! evaluate` measures them together. What is there already is not made again, so that it can be
-//! stopped and started. OUTPUT gets results.md and a report (HTML, JSON) a corpus.
+//! stopped and started. OUTPUT gets results.md and a report (HTML, JSON) a corpus. With
+//! `--ablations` a further model is trained a corpus, of seed 1 and without z_G.
 
 #![allow(
     clippy::disallowed_methods,
     reason = "a program of its own: it reads its arguments and the clock"
 )]
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
+#[path = "tables/page.rs"]
+mod page;
+
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,7 +22,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use serde_json::Value;
+use page::Corpus;
 
 /// Traces that a corpus needs: with fewer, an AUC says nothing.
 const LEAST: usize = 2_000;
@@ -28,44 +30,39 @@ const LEAST: usize = 2_000;
 const PARTS: [(&str, f64); 3] = [("train", 0.6), ("held-out", 0.8), ("second", 1.0)];
 /// Trainings at a time.
 const ABREAST: usize = 2;
+const ABLATIONS: &str = "--ablations";
+/// What the file of the model without z_G is called.
+const NO_CODE: &str = "no-code";
 
-/// The figures of the page: key in report.json, name.
-const FIGURES: [(&str, &str); 24] = [
-    ("c2st", "C2ST AUC, all features (trees)"),
-    ("c2st_neural", "C2ST AUC, neural"),
-    ("c2st_structure", "C2ST AUC, structure only"),
-    ("overall", "overall fidelity"),
-    ("structure", "F1 structure"),
-    ("durations", "F2 durations"),
-    ("semantics", "F3 semantics"),
-    ("shape_distance", "shape total-variation distance"),
-    ("rare_recall", "rare-shape recall"),
-    ("outside_difference", "containment violation, difference"),
-    ("operation_durations", "per-operation duration, W1 (log10)"),
-    ("root_p50_error", "root latency p50, error"),
-    ("root_p95_error", "root latency p95, error"),
-    ("root_p99_error", "root latency p99, error"),
-    ("tstr_ratio", "TSTR ratio"),
-    ("mia_nearest", "membership AUC, nearest neighbour"),
-    ("mia_density", "membership AUC, density ratio"),
-    ("copied_records_excess", "full-record copies above chance"),
-    ("valid_sizes", "valid at 1 to 1,000 spans"),
-    ("rebuilt_services", "rebuilt through all latents: services"),
+/// Runs a program and leaves in a file how much of the processor it used: a child's use can't be
+/// asked for after it was waited for, and a shell keeps it.
+const TIMED: &str = r#"told=$1; shift; "$@"; code=$?; times >"$told"; exit $code"#;
+
+/// What is asked of one system and not of all: (corpus, bars of `evaluate`).
+const BARS: [(&str, &str); 3] = [
     (
-        "rebuilt_operations",
-        "rebuilt through all latents: operations",
+        "nezha_ob_dev",
+        "c2st=0.58 c2st_neural=0.58 c2st_larger=0.58 c2st_structure=0.53 shape_distance=0.10",
     ),
-    ("rebuilt_edges_f1", "rebuilt through all latents: edges, F1"),
-    ("code_operations", "by z_G alone: operations"),
-    ("code_edges_f1", "by z_G alone: edges, F1"),
+    (
+        "nezha_tt_dev",
+        "c2st=0.58 c2st_neural=0.58 c2st_larger=0.58 c2st_structure=0.58 shape_distance=0.15",
+    ),
+    (
+        "sn_live",
+        "c2st=0.60 c2st_neural=0.60 c2st_larger=0.60 c2st_structure=0.55 shape_distance=0.10",
+    ),
 ];
 
 fn main() -> Result<()> {
-    let mut arguments = std::env::args().skip(1);
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let ablations = arguments.iter().any(|argument| argument == ABLATIONS);
+    arguments.retain(|argument| argument != ABLATIONS);
+    let mut arguments = arguments.into_iter();
     let data = PathBuf::from(
         arguments
             .next()
-            .context("usage: tables DATA [OUTPUT] [SEEDS] [NAME...]")?,
+            .context("usage: tables [--ablations] DATA [OUTPUT] [SEEDS] [NAME...]")?,
     );
     let output = PathBuf::from(arguments.next().unwrap_or_else(|| "docs".into()));
     let seeds: u64 = arguments.next().map_or(Ok(5), |seeds| seeds.parse())?;
@@ -111,13 +108,18 @@ fn main() -> Result<()> {
             ready.push((name, work));
         }
     }
-    train(&program, &ready, seeds)?;
-    for (name, work) in &ready {
-        evaluate(&program, name, work, seeds)?;
+    train(&program, &ready, seeds, ablations)?;
+    for (at, (name, work)) in ready.iter().enumerate() {
+        let other = &ready[(at + 1) % ready.len()];
+        let other = (other.0 != *name).then_some(other.1.as_path());
+        evaluate(&program, (name, work), other, (seeds, ablations))?;
     }
     std::fs::create_dir_all(output.join("results"))?;
-    let page = page(&ready, seeds)?;
-    std::fs::write(output.join("results.md"), page)?;
+    let corpora: Result<Vec<Corpus>> = ready
+        .iter()
+        .map(|(name, work)| Corpus::read(name, work, seeds))
+        .collect();
+    std::fs::write(output.join("results.md"), page::page(&corpora?, seeds)?)?;
     for (name, work) in &ready {
         let page = output.join("results").join(format!("{name}.html"));
         std::fs::copy(work.join("report/report.html"), page)?;
@@ -185,12 +187,13 @@ fn part_of(trace: &[u8]) -> usize {
 }
 
 /// Trains what is missing, some models at a time.
-fn train(program: &Path, ready: &[(String, PathBuf)], seeds: u64) -> Result<()> {
-    let mut waiting: Vec<(String, PathBuf, u64)> = Vec::new();
-    for seed in 1..=seeds {
+fn train(program: &Path, ready: &[(String, PathBuf)], seeds: u64, ablations: bool) -> Result<()> {
+    let mut waiting: Vec<(String, PathBuf, String)> = Vec::new();
+    let seeds = (1..=seeds).map(|seed| seed.to_string());
+    for seed in seeds.chain(ablations.then(|| NO_CODE.to_owned())) {
         for (name, work) in ready {
             if !work.join(format!("{seed}.model")).exists() {
-                waiting.push((name.clone(), work.clone(), seed));
+                waiting.push((name.clone(), work.clone(), seed.clone()));
             }
         }
     }
@@ -210,20 +213,32 @@ fn train(program: &Path, ready: &[(String, PathBuf)], seeds: u64) -> Result<()> 
                 } {
                     let began = Instant::now();
                     let fresh = work.join(format!("{seed}.part"));
-                    let ran = Command::new(program)
+                    let times = work.join(format!("{seed}.times"));
+                    let ran = Command::new("sh")
+                        .args(["-c", TIMED, "sh"])
+                        .arg(&times)
+                        .arg(program)
                         .arg("train")
                         .arg("--input")
                         .arg(work.join("train.jsonl.zst"))
                         .arg("--output")
                         .arg(&fresh)
-                        .args(["--seed", &seed.to_string()])
+                        .args(match &*seed {
+                            NO_CODE => ["--seed", "1", "--set", "vae.codes=0"].to_vec(),
+                            seed => ["--seed", seed].to_vec(),
+                        })
                         .output();
                     let seconds = began.elapsed().as_secs();
                     match ran {
                         Ok(ran) if ran.status.success() => {
                             let told = String::from_utf8_lossy(&ran.stdout);
                             let told = told.lines().find(|line| line.contains("nats"));
-                            println!("{name}, seed {seed}: {seconds} s; {}", told.unwrap_or(""));
+                            let used = std::fs::read_to_string(&times).unwrap_or_default();
+                            let used = processor_seconds(&used).unwrap_or(f64::NAN);
+                            println!(
+                                "{name}, seed {seed}: {seconds} s, {used:.0} of a processor; {}",
+                                told.unwrap_or("")
+                            );
                             std::fs::write(
                                 work.join(format!("{seed}.seconds")),
                                 seconds.to_string(),
@@ -248,14 +263,39 @@ fn train(program: &Path, ready: &[(String, PathBuf)], seeds: u64) -> Result<()> 
     Ok(())
 }
 
-fn evaluate(program: &Path, name: &str, work: &Path, seeds: u64) -> Result<()> {
+/// What a shell says of the processor's time that a program used: user and system, seconds. The
+/// second line of `times` tells of the shell's children.
+fn processor_seconds(told: &str) -> Option<f64> {
+    let seconds = |text: &str| {
+        let (minutes, seconds) = text.strip_suffix('s')?.split_once('m')?;
+        Some(minutes.parse::<f64>().ok()? * 60.0 + seconds.parse::<f64>().ok()?)
+    };
+    let line = told.lines().nth(1)?;
+    line.split_whitespace().map(seconds).sum()
+}
+
+/// Measures the models of a corpus together, if that was not done. Of the other corpus, if there
+/// is one, the first model is told apart as well: which of two systems a trace comes from.
+fn evaluate(
+    program: &Path,
+    (name, work): (&str, &Path),
+    other: Option<&Path>,
+    (seeds, ablations): (u64, bool),
+) -> Result<()> {
+    let ablation = format!("no z_G={}", work.join(format!("{NO_CODE}.model")).display());
+    let ablation = ["--ablation", &ablation].into_iter().filter(|_| ablations);
+    let bars = BARS.iter().find(|(corpus, _)| *corpus == name);
+    let bars = bars.map_or("", |(_, bars)| bars);
+    let also = if ablations { " and ablations" } else { "" };
+    let made = format!("{seeds} {bars}{also}");
     let told = work.join("report/seeds");
-    if std::fs::read_to_string(&told).is_ok_and(|made| made == seeds.to_string()) {
+    if std::fs::read_to_string(&told).is_ok_and(|told| told == made) {
         return Ok(());
     }
     println!("evaluating {name}");
     let part = |part: &str| work.join(format!("{part}.jsonl.zst"));
-    let ran = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .arg("evaluate")
         .arg("--train")
         .arg(part("train"))
@@ -265,97 +305,42 @@ fn evaluate(program: &Path, name: &str, work: &Path, seeds: u64) -> Result<()> {
         .arg(part("second"))
         .arg("--model")
         .args((1..=seeds).map(|seed| work.join(format!("{seed}.model"))))
+        .args(ablation)
         .arg("--output")
-        .arg(work.join("report"))
-        .status()?;
+        .arg(work.join("report"));
+    for bar in bars.split_whitespace() {
+        command.args(["--bar", bar]);
+    }
+    if let Some(other) = other {
+        command
+            .arg("--other-train")
+            .arg(other.join("train.jsonl.zst"))
+            .arg("--other-held-out")
+            .arg(other.join("held-out.jsonl.zst"))
+            .arg("--other-model")
+            .arg(other.join("1.model"));
+    }
+    let ran = command.status()?;
     ensure!(ran.success(), "{name}: evaluate failed");
-    std::fs::write(told, seeds.to_string())?;
+    std::fs::write(told, made)?;
     Ok(())
 }
 
-fn page(ready: &[(String, PathBuf)], seeds: u64) -> Result<String> {
-    let models = match seeds {
-        1 => "one model (one seed: no deviation)".to_owned(),
-        _ => format!("{seeds} models (another seed each, trained anew)"),
-    };
-    let mut page = format!(
-        "# Results\n\nMade by `make tables DATA=... SEEDS={seeds}`: each corpus split at random by trace \
-         (60% to train on, 20% held out, 20% a second observed sample), {models} on one core, as many traces \
-         drawn from the prior as were held out. Mean ± standard deviation over the models; beside them the \
-         controls: another observed sample (ceiling), training traces drawn again (copier), the table grammar, \
-         and independent random draws. The bars are the strictest of the three systems'. A report with pictures \
-         per corpus lies in `docs/results/` where it was made; it shows observed traces, so it stays there. \
-         Seconds are of a machine of two cores that other work shared.\n"
-    );
-    for (name, work) in ready {
-        let report: Value =
-            serde_json::from_slice(&std::fs::read(work.join("report/report.json"))?)?;
-        let rows: BTreeMap<&str, &Value> = report["rows"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|row| Some((row["key"].as_str()?, row)))
-            .collect();
-        let seconds: Vec<u64> = (1..=seeds)
-            .filter_map(|seed| {
-                std::fs::read_to_string(work.join(format!("{seed}.seconds")))
-                    .ok()?
-                    .parse()
-                    .ok()
-            })
-            .collect();
-        let mean = seconds.iter().sum::<u64>() / seconds.len().max(1) as u64;
-        let inputs = report["inputs"].as_object().into_iter().flatten();
-        let inputs: Vec<String> = inputs
-            .map(|(what, many)| format!("{what}: {}", many.as_str().unwrap_or("")))
-            .collect();
-        write!(
-            page,
-            "\n## {name}\n\n{}. Training took {mean} s on average.\n\n",
-            inputs.join("; ")
-        )?;
-        page += "| figure | doppelspan | ceiling | copier | grammar | random | bar |\n|---|---|---|---|---|---|---|\n";
-        for (key, title) in FIGURES {
-            let Some(row) = rows.get(key) else { continue };
-            let number =
-                |value: &Value| value.as_f64().map_or("–".to_owned(), |v| format!("{v:.3}"));
-            let own = match seeds {
-                1 => number(&row["synthetic"]["mean"]),
-                _ => format!(
-                    "{} ± {}",
-                    number(&row["synthetic"]["mean"]),
-                    number(&row["synthetic"]["std"])
-                ),
-            };
-            let controls = ["ceiling", "copier", "grammar", "random"]
-                .map(|control| number(&row["controls"][control]));
-            let bar = row["bar"].as_str().unwrap_or("");
-            let reached = match row["reached"].as_bool() {
-                Some(true) => " ✓",
-                Some(false) => " ✗",
-                None => "",
-            };
-            writeln!(
-                page,
-                "| {title} | {} | {} | {bar}{reached} |",
-                own,
-                controls.join(" | ")
-            )?;
-        }
-        let told = report["generators"][0]["measured"]["all"]["importance"].as_array();
-        let told: Vec<String> = told
-            .into_iter()
-            .flatten()
-            .take(5)
-            .filter_map(|one| Some(format!("{} ({:+.3})", one[0].as_str()?, one[1].as_f64()?)))
-            .collect();
-        if !told.is_empty() {
-            writeln!(
-                page,
-                "\nWhat the first model's traces are told by: {}.",
-                told.join("; ")
-            )?;
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processor_time_is_that_of_the_shell_s_children_in_the_words_of_either_shell() {
+        let check = |told: &str, expected: Option<f64>| {
+            assert_eq!(processor_seconds(told), expected, "{told}");
+        };
+        check("0m0.01s 0m0.00s\n2m3.500s 0m1.250s\n", Some(124.75));
+        check(
+            "0m0.010000s 0m0.000000s\n1m0.500000s 0m0.000000s\n",
+            Some(60.5),
+        );
+        check("0m0.01s 0m0.00s\n", None);
+        check("", None);
     }
-    Ok(page)
 }

@@ -8,13 +8,13 @@ use anyhow::{Context as _, ensure};
 use super::Arguments;
 use crate::chance::stream;
 use crate::cli::observed;
-use crate::eval::{Evaluation, Figures, Reconstruction, validity};
+use crate::eval::{Evaluation, Figures, OtherSystem, Reconstruction, validity};
 use crate::features::context::Memory;
-use crate::features::{Interner, Sampled, Vocabulary, encode, lesson};
+use crate::features::{Interner, Profile, Sampled, Vocabulary, encode, lesson};
 use crate::learner::{Checkpoint, Published};
 use crate::model::{Example, Vae};
 use crate::synthesizer::Sampler;
-use crate::trace::Trace;
+use crate::trace::{Span, Symbol, Trace};
 
 /// Sizes at which a model is asked for valid traces, and traces of each.
 const SIZES: [usize; 9] = [1, 2, 3, 5, 10, 30, 100, 300, 1_000];
@@ -27,6 +27,8 @@ pub(super) struct Read {
     pub(super) train: Vec<Trace>,
     pub(super) held_out: Vec<Trace>,
     pub(super) second: Vec<Trace>,
+    /// When the traces of the held-out and the second sample began, in ns since the epoch.
+    pub(super) began: [Vec<u64>; 2],
 }
 
 /// Synthetic traces of one generator.
@@ -47,9 +49,13 @@ pub(super) fn read(
     texts: &Arc<Interner>,
     evaluation: &mut Evaluation,
 ) -> anyhow::Result<Read> {
-    let mut sample = |what: &str, paths: &[PathBuf]| -> anyhow::Result<Vec<Trace>> {
-        let (traces, told) = traces(paths, texts)?;
-        evaluation.inputs.push((what.to_owned(), told));
+    let mut sample = |what: &str, paths: &[PathBuf]| -> anyhow::Result<Vec<(u64, Trace)>> {
+        let mut traces = Vec::new();
+        let read = observed::read_begun(paths, texts, |began, trace| {
+            traces.push((began, trace));
+            Ok(())
+        })?;
+        evaluation.inputs.push((what.to_owned(), told(&read)));
         Ok(traces)
     };
     let train = sample("train", &arguments.train)?;
@@ -72,7 +78,7 @@ pub(super) fn read(
         held_out.len(),
         train.len()
     );
-    cut(&mut second, held_out.len());
+    second.truncate(held_out.len());
     if second.len() < held_out.len() {
         evaluation.notes.push(format!(
             "the second sample has {} traces, fewer than the {} held-out ones: its ceiling looks lower where counts matter",
@@ -80,10 +86,13 @@ pub(super) fn read(
             held_out.len()
         ));
     }
+    let (held_out_began, held_out) = held_out.into_iter().unzip();
+    let (second_began, second) = second.into_iter().unzip();
     Ok(Read {
-        train,
+        train: train.into_iter().map(|(_, trace)| trace).collect(),
         held_out,
         second,
+        began: [held_out_began, second_began],
     })
 }
 
@@ -147,10 +156,7 @@ fn from_model(
     let mut sampler = Sampler::new(&published)?;
     let sampled = sampler.sample_many(&mut stream(seed, "samples"), count, None);
     let valid = validity(&sampled, &vocabulary);
-    let traces: Vec<Trace> = sampled
-        .iter()
-        .filter_map(|sampled| vocabulary.observed(sampled).ok())
-        .collect();
+    let traces = dressed(&sampled, &vocabulary, texts);
     let mut rng = stream(seed, "sizes");
     let of_sizes: Vec<f64> = SIZES
         .into_iter()
@@ -186,6 +192,81 @@ fn from_model(
         reconstruction,
         min_traces: Some(words.min_traces),
     })
+}
+
+/// Drawn traces as if they had been observed, with what their spans carry.
+fn dressed(sampled: &[Sampled], vocabulary: &Vocabulary, texts: &Interner) -> Vec<Trace> {
+    let profiles: Vec<Vec<Symbol>> = vocabulary
+        .words()
+        .iter()
+        .map(|word| {
+            let profiles = word.profiles.iter();
+            let symbol = |profile: &Arc<Profile>| {
+                if profile.is_bare() {
+                    return Interner::OTHER;
+                }
+                // It stands for nothing outside this process: whatever is equal has one.
+                let hash = texts.mix(0, format!("{profile:?}").as_bytes());
+                texts.profile(hash, || (**profile).clone())
+            };
+            profiles.map(symbol).collect()
+        })
+        .collect();
+    let dress = |sampled: &Sampled| {
+        let bare = vocabulary.observed(sampled).ok()?;
+        let spans = bare
+            .spans()
+            .iter()
+            .zip(&sampled.spans)
+            .map(|(span, drawn)| {
+                let of_word = profiles.get(drawn.token.0 as usize);
+                let profile = of_word.and_then(|of_word| of_word.get(drawn.profile as usize));
+                Span {
+                    profile: profile.copied().unwrap_or(Interner::OTHER),
+                    ..span.clone()
+                }
+            });
+        Trace::new(spans.collect(), bare.links().to_vec()).ok()
+    };
+    sampled.iter().filter_map(dress).collect()
+}
+
+/// Reads another system's observed traces, as many of each part as were held out here, and draws
+/// from its model or reads its synthetic traces. None if none was given.
+pub(super) fn other(
+    arguments: &Arguments,
+    texts: &Arc<Interner>,
+    count: usize,
+    evaluation: &mut Evaluation,
+) -> anyhow::Result<Option<OtherSystem>> {
+    let mut sample = |what: &str, paths: &[PathBuf]| -> anyhow::Result<Vec<Trace>> {
+        let (mut traces, told) = traces_of(paths, texts, &mut observed::Read::default())?;
+        evaluation.inputs.push((what.to_owned(), told));
+        cut(&mut traces, count);
+        Ok(traces)
+    };
+    if arguments.other_train.is_empty() {
+        return Ok(None);
+    }
+    let train = sample("other train", &arguments.other_train)?;
+    let held_out = sample("other held_out", &arguments.other_held_out)?;
+    let synthetic = match &arguments.other_model {
+        Some(model) => {
+            let checkpoint = Checkpoint::load(model)?;
+            let name = model.display();
+            let published = checkpoint
+                .published()?
+                .with_context(|| format!("{name}: has learnt too little to draw from"))?;
+            let words = checkpoint.words();
+            let vocabulary = Vocabulary::load(words, 1, words.words.len(), texts);
+            let mut sampler = Sampler::new(&published)?;
+            let rng = &mut stream(arguments.seed, "other samples");
+            let sampled = sampler.sample_many(rng, held_out.len(), None);
+            dressed(&sampled, &vocabulary, texts)
+        }
+        None => sample("other synthetic", &arguments.other_synthetic)?,
+    };
+    Ok(Some(OtherSystem::of([&train, &held_out, &synthetic])))
 }
 
 /// Held-out traces through the latents of a model and back, as far as it knows their labels; and
@@ -232,10 +313,6 @@ fn rebuilt(
     Ok([compare(back)?, compare(alone)?])
 }
 
-fn traces(paths: &[PathBuf], texts: &Arc<Interner>) -> anyhow::Result<(Vec<Trace>, String)> {
-    traces_of(paths, texts, &mut observed::Read::default())
-}
-
 /// The whole traces of files, and what was read in words.
 fn traces_of(
     paths: &[PathBuf],
@@ -247,12 +324,16 @@ fn traces_of(
         traces.push(trace);
         Ok(())
     })?;
+    let told = told(read);
+    Ok((traces, told))
+}
+
+fn told(read: &observed::Read) -> String {
     let partial: u64 = read.assembled.traces_partial.iter().sum();
-    let told = format!(
+    format!(
         "{} traces of {} spans; {partial} partial ones, {} bad records and {} bad spans left out",
         read.assembled.traces_complete, read.assembled.complete, read.bad, read.rejected
-    );
-    Ok((traces, told))
+    )
 }
 
 fn cut(traces: &mut Vec<Trace>, count: usize) {

@@ -1,5 +1,6 @@
 //! Samples of traces side by side: rows, JSON, text, a page.
 
+mod asked;
 mod page;
 mod pictures;
 mod plot;
@@ -12,10 +13,14 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::figures::{Bar, METRICS, Metric, Spread};
-use super::{Control, Measured, Observed};
+use super::figures::{Bar, Bars, METRICS, Metric, Spread};
+use super::timing::bias;
+use super::{ABLATED, Ablation, Control, Kept, LIMITS, Measured, Observed, SizesGiven};
 use crate::features::Interner;
 use crate::trace::Trace;
+
+/// The figures that tell of all generators together: at 50, 95 and 99%.
+const BIASES: [&str; 3] = ["root_p50_bias", "root_p95_bias", "root_p99_bias"];
 
 /// One generator: a model, or a file of synthetic traces.
 #[derive(Debug, Clone, Serialize)]
@@ -35,10 +40,18 @@ pub struct Evaluation {
     pub notes: Vec<String>,
     /// The seed.
     pub seed: u64,
+    /// What is asked otherwise than usual.
+    pub bars: Bars,
     /// The generators.
     pub generators: Vec<Generator>,
     /// The controls that were measured.
     pub controls: BTreeMap<Control, Measured>,
+    /// What is left without a latent.
+    pub ablations: Vec<Ablation>,
+    /// How the first model kept to conditions: C1.
+    pub kept: Vec<Kept>,
+    /// The first model with sizes left to it, and given: U3.
+    pub sizes: Vec<SizesGiven>,
     /// How the model learnt: optimiser step, loss, held-out nats of the VAE and of the grammar.
     pub curve: Vec<(u64, f64, f64, f64)>,
 }
@@ -52,6 +65,8 @@ pub struct Row {
     pub synthetic: Option<Spread>,
     /// Of each control that has it.
     pub controls: BTreeMap<Control, f64>,
+    /// What is asked.
+    pub bar: Option<Bar>,
     /// Whether the mean reaches the bar; none without a bar.
     pub reached: Option<bool>,
 }
@@ -67,21 +82,40 @@ impl Evaluation {
 
     fn row(&self, metric: &'static Metric) -> Option<Row> {
         let figure = |measured: &Measured| measured.figures.get(metric.key).copied();
-        let values = self.generators.iter().filter_map(|g| figure(&g.measured));
-        let synthetic = Spread::of(values.collect());
+        let level = BIASES.iter().position(|key| *key == metric.key);
+        let values: Vec<f64> = match level {
+            // One figure of all generators together.
+            Some(level) => {
+                let all = self.generators.iter().map(|g| &*g.measured.roots);
+                bias(&all.collect::<Vec<_>>(), level).into_iter().collect()
+            }
+            None => {
+                let values = self.generators.iter().filter_map(|g| figure(&g.measured));
+                values.collect()
+            }
+        };
+        let synthetic = Spread::of(values);
         let controls = self.controls.iter();
         let controls: BTreeMap<Control, f64> = controls
-            .filter_map(|(control, measured)| Some((*control, figure(measured)?)))
+            .filter_map(|(control, measured)| {
+                let told = match level {
+                    Some(level) => bias(&[&measured.roots], level),
+                    None => figure(measured),
+                };
+                Some((*control, told?))
+            })
             .collect();
         let ceiling = controls.get(&Control::Ceiling).copied();
         let mean = synthetic.as_ref().map(|spread| spread.mean);
+        let bar = self.bars.of(metric);
         let reached = mean
-            .zip(metric.bar)
-            .and_then(|(mean, bar): (f64, Bar)| bar.reached(mean, ceiling));
+            .zip(bar)
+            .and_then(|(mean, bar)| bar.reached(mean, ceiling));
         (mean.is_some() || !controls.is_empty()).then_some(Row {
             metric,
             synthetic,
             controls,
+            bar,
             reached,
         })
     }
@@ -100,7 +134,8 @@ impl Evaluation {
                 "section": row.metric.section,
                 "name": row.metric.name,
                 "good": row.metric.good,
-                "bar": row.metric.bar.map(|bar| bar.to_string()),
+                "bar": row.bar.map(|bar| bar.to_string()),
+                "published": row.metric.published,
                 "reached": row.reached,
                 "synthetic": row.synthetic,
                 "controls": controls,
@@ -119,6 +154,10 @@ impl Evaluation {
             "rows": rows.collect::<Vec<Value>>(),
             "generators": self.generators,
             "controls": controls,
+            "ablations": self.ablations,
+            "limits": LIMITS,
+            "conditions": self.kept,
+            "sizes": self.sizes,
             "curve": self.curve,
         })
     }
@@ -133,6 +172,21 @@ impl Evaluation {
     pub fn text(&self) -> String {
         text::table(self)
     }
+}
+
+/// The cells of the table of ablations, the first row its heads; none without ablations.
+fn ablations(evaluation: &Evaluation) -> Vec<Vec<String>> {
+    let names = ABLATED.into_iter().map(|(_, name)| name);
+    let heads = ["model", "z_G", "z_v"].into_iter().chain(names);
+    let mut rows = vec![heads.map(str::to_owned).collect::<Vec<_>>()];
+    rows.extend(evaluation.ablations.iter().map(|ablation| {
+        let told = |(key, _): (&str, _)| ablation.figures.get(key).map(|told| figure(*told));
+        let told = ABLATED.map(|ablated| told(ablated).unwrap_or_default());
+        let named = [ablation.model.clone()].into_iter();
+        named.chain(ablation.latents()).chain(told).collect()
+    }));
+    rows.retain(|_| !evaluation.ablations.is_empty());
+    rows
 }
 
 /// A figure as it is printed: as many digits as say something.

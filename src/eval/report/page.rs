@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::pictures::{curve, pictures};
 use super::plot::escape;
-use super::{Evaluation, Row, figure};
-use crate::eval::{Control, Observed};
+use super::{Evaluation, Row, ablations, asked, figure};
+use crate::eval::{Control, LIMITS, Observed};
 use crate::features::Interner;
 use crate::trace::Trace;
 
@@ -50,10 +50,45 @@ chance (random) get.{several}</p>
 <p class="key"><span><i class="observed"></i>observed</span><span><i class="synthetic"></i>synthetic</span></p>
 <ul>{inputs}{notes}</ul>
 <h2>Figures</h2><div class="scroll">{}</div>
-{body}</body></html>
+{}{}{body}</body></html>
 "#,
-        table(evaluation)
+        table(evaluation),
+        ablated(evaluation),
+        asked_for(evaluation)
     )
+}
+
+/// The table of ablations and what limits a draw; nothing without ablations.
+fn ablated(evaluation: &Evaluation) -> String {
+    let rows = ablations(evaluation).into_iter().map(|cells| {
+        let cells = cells
+            .iter()
+            .map(|cell| format!("<td>{}</td>", escape(cell)));
+        format!("<tr>{}</tr>\n", cells.collect::<String>())
+    });
+    let rows: String = rows.collect();
+    match rows.is_empty() {
+        true => String::new(),
+        false => format!(
+            r#"<h2>Without a latent</h2><div class="scroll"><table><tbody>{rows}</tbody></table></div><p>{}</p>"#,
+            escape(LIMITS)
+        ),
+    }
+}
+
+/// The tables of what was asked of the first model.
+fn asked_for(evaluation: &Evaluation) -> String {
+    let tables = asked::tables(evaluation).into_iter().map(|(title, rows)| {
+        let rows = rows.iter().map(|cells| {
+            let cells = cells
+                .iter()
+                .map(|cell| format!("<td>{}</td>", escape(cell)));
+            format!("<tr>{}</tr>\n", cells.collect::<String>())
+        });
+        let rows: String = rows.collect();
+        format!(r#"<h2>{title}</h2><div class="scroll"><table><tbody>{rows}</tbody></table></div>"#)
+    });
+    tables.collect()
 }
 
 fn section(body: &mut String, title: &str, charts: &str) {
@@ -121,7 +156,7 @@ fn line(row: &Row, controls: &[Control]) -> String {
             format!("<td>{told}</td>")
         })
         .collect();
-    let bar = row.metric.bar.map_or(String::new(), |bar| {
+    let bar = row.bar.map_or(String::new(), |bar| {
         let mark = match row.reached {
             Some(true) => " ✓",
             Some(false) => " ✗",
@@ -129,8 +164,11 @@ fn line(row: &Row, controls: &[Control]) -> String {
         };
         format!("{bar}{mark}")
     });
+    let published = row.metric.published.map_or(String::new(), |published| {
+        format!("<br><small>published: {published}</small>")
+    });
     format!(
-        "<tr><td>{}</td><td>{}</td><td class=\"{class}\">{synthetic}</td>{controls}<td>{bar}</td></tr>\n",
+        "<tr><td>{}</td><td>{}{published}</td><td class=\"{class}\">{synthetic}</td>{controls}<td>{bar}</td></tr>\n",
         row.metric.id, row.metric.name
     )
 }

@@ -8,7 +8,7 @@ use crate::eval::features::name;
 use crate::eval::shape::{end, label};
 use crate::eval::similarity::Mixed;
 use crate::eval::timing::{OperationTiming, shares};
-use crate::eval::{Measured, Observed};
+use crate::eval::{Hybrid, Measured, Observed};
 use crate::features::{Interner, Skeleton};
 use crate::trace::Trace;
 
@@ -35,7 +35,10 @@ pub(super) fn pictures(
         ),
         ("Durations of operations", operations(&measured.operations)),
         ("What gives them away", importance(measured)),
-        ("Mixed with observed traces for training", hybrid(measured)),
+        (
+            "Mixed with observed traces for training",
+            measured.hybrids.iter().map(hybrid).collect(),
+        ),
         ("Principal components", components(&mixed)),
         (
             "Synthetic traces beside their nearest observed ones",
@@ -224,10 +227,7 @@ fn importance(measured: &Measured) -> String {
     tests.concat()
 }
 
-fn hybrid(measured: &Measured) -> String {
-    let Some(told) = &measured.hybrid else {
-        return String::new();
-    };
+fn hybrid(told: &Hybrid) -> String {
     let added = (told.added.iter()).map(|(times, score)| [*times as f64, *score]);
     let curves = [
         (
@@ -244,6 +244,7 @@ fn hybrid(measured: &Measured) -> String {
             added.collect::<Vec<[f64; 2]>>(),
         ),
     ];
+    let curves = curves.into_iter().filter(|curve| !curve.2.is_empty());
     let curves = curves.map(|(what, unit, points): (&str, Unit, Vec<[f64; 2]>)| {
         let x = Axis::over(points.iter().map(|point| point[0]), unit);
         let y = Axis::over(points.iter().map(|point| point[1]), Unit::Number);
@@ -256,7 +257,7 @@ fn hybrid(measured: &Measured) -> String {
         );
         figure(&caption, &chart.svg(&caption))
     });
-    curves.concat()
+    curves.collect()
 }
 
 fn components(mixed: &Mixed) -> String {

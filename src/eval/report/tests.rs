@@ -4,7 +4,7 @@ use rand::RngExt as _;
 
 use super::*;
 use crate::chance::stream;
-use crate::eval::{Bench, Effort, ObservedFeatures, random};
+use crate::eval::{Ablated, Bench, Effort, Figures, ObservedFeatures, random};
 use crate::features::Interner;
 use crate::trace::{Span, SpanKind, StatusCode};
 
@@ -66,8 +66,27 @@ fn evaluate(check: impl FnOnce(&Evaluation, Observed<'_>, &Interner)) {
         inputs: vec![("train".to_owned(), "240 traces".to_owned())],
         notes: vec!["a <note>".to_owned()],
         seed: 1,
+        bars: Bars::read(["c2st=0.7"]).unwrap(),
         generators: generators.into(),
         controls: controls.into(),
+        ablations: vec![Ablation {
+            model: "no <code>".to_owned(),
+            codes: 0,
+            noise: false,
+            figures: Ablated::new(&held_out, &texts, 1).figures(&one).unwrap(),
+        }],
+        kept: vec![Kept {
+            asked: "shop/GET <cart>".to_owned(),
+            traces: [100, 99],
+            met: 0.99,
+            structures: 7.5,
+        }],
+        sizes: [false, true]
+            .map(|given| SizesGiven {
+                given,
+                figures: Figures::from([("c2st", 0.5)]),
+            })
+            .into(),
         curve: vec![(0, 9.0, 9.0, 8.0), (100, 5.0, 6.0, 8.0)],
     };
     check(&evaluation, observed, &texts);
@@ -84,10 +103,25 @@ fn every_figure_stands_beside_its_controls_with_its_spread_over_generators() {
         assert!(told["controls"]["random"].as_f64().unwrap() > 0.9, "{told}");
         assert!(told["controls"]["grammar"].is_null());
         assert_eq!(told["reached"], true, "{told}");
+        // An ablation is measured as a generator is.
+        let (ablated, whole) = (&json["ablations"][0], &json["generators"][0]["measured"]);
+        for (key, _) in ABLATED {
+            let told = &ablated["figures"][key];
+            assert!(told.is_f64() && told == &whole["figures"][key], "{key}");
+        }
+        assert!(json["limits"].as_str().unwrap().contains("no mask"));
         // Only one generator was told apart by a network.
         let told = row("c2st_neural");
         assert_eq!(told["synthetic"]["values"].as_array().unwrap().len(), 1);
-        assert!(json["generators"][0]["measured"]["hybrid"].is_object());
+        assert!(json["generators"][0]["measured"]["hybrids"][0].is_object());
+        // Errors of one sign stay, and those of two go out against each other.
+        let [error, bias] = ["root_p95_error", "root_p95_bias"].map(&row);
+        let [error, bias] = [error, bias].map(|row| row["synthetic"]["mean"].as_f64().unwrap());
+        assert!(bias <= error + 1e-12, "{bias} {error}");
+        assert_eq!(
+            row("root_p95_error")["controls"]["random"],
+            row("root_p95_bias")["controls"]["random"]
+        );
         assert!(
             json["controls"]["ceiling"]["figures"]["overall"]
                 .as_f64()
@@ -104,7 +138,11 @@ fn the_table_has_a_line_for_each_row_and_says_which_bars_are_missed() {
         for row in evaluation.rows() {
             assert!(text.contains(row.metric.name), "{}", row.metric.name);
         }
-        assert!(text.contains("≤ 0.58 reached"), "{text}");
+        assert!(text.contains("≤ 0.7 reached"), "{text}");
+        assert!(text.contains("ablation no <code>"), "{text}");
+        for there in ["shop/GET <cart>", "99 of 100", "given, of its own"] {
+            assert!(text.contains(there), "{text}");
+        }
         assert!(text.contains("one.model: told by "), "{text}");
         assert!(text.ends_with("note: a <note>"), "{text}");
     });
@@ -119,6 +157,8 @@ fn the_page_needs_nothing_else_and_takes_names_for_text() {
             "GET /&lt;basket&gt;",
             "SELECT &quot;a&quot; &amp; b",
             "a &lt;note&gt;",
+            "<td>no &lt;code&gt;</td><td>none</td><td>median</td>",
+            "no mask of structures",
             "over 2 generators",
             "How the model learnt",
             "synthetic: ",
@@ -126,7 +166,9 @@ fn the_page_needs_nothing_else_and_takes_names_for_text() {
         ] {
             assert!(page.contains(there), "{there}");
         }
-        for absent in ["<script", "http://", "https://", "<basket>", "NaN"] {
+        for absent in [
+            "<script", "http://", "https://", "<basket>", "<code>", "<cart>", "NaN",
+        ] {
             assert!(!page.contains(absent), "{absent}");
         }
         assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());

@@ -1,6 +1,6 @@
 //! The table for a terminal.
 
-use super::{Evaluation, Row, figure};
+use super::{Evaluation, Row, ablations, asked, figure};
 use crate::eval::Control;
 
 const NAME: usize = 42;
@@ -37,6 +37,22 @@ pub(super) fn table(evaluation: &Evaluation) -> String {
             telling.join(", ")
         ));
     }
+    for cells in ablations(evaluation) {
+        let (model, told) = cells.split_at(1);
+        let told: String = told
+            .iter()
+            .map(|cell| format!(" {cell:>COLUMN$}"))
+            .collect();
+        lines.push(format!("ablation {:NAME$}{told}", model.concat()));
+    }
+    for (title, rows) in asked::tables(evaluation) {
+        lines.push(title.to_owned());
+        lines.extend(rows.iter().map(|cells| {
+            let (name, told) = cells.split_at(1);
+            let told = told.iter().map(|cell| format!(" {cell:>COLUMN$}"));
+            format!("    {:NAME$}{}", name.concat(), told.collect::<String>())
+        }));
+    }
     lines.extend(evaluation.notes.iter().map(|note| format!("note: {note}")));
     lines.join("\n")
 }
@@ -60,7 +76,7 @@ fn line(row: &Row, controls: &[Control]) -> String {
             .map_or("–".to_owned(), |v| figure(*v));
         line += &format!(" {told:>COLUMN$}");
     }
-    if let Some(bar) = row.metric.bar {
+    if let Some(bar) = row.bar {
         let mark = match row.reached {
             Some(true) => "reached",
             Some(false) => "missed",

@@ -1,4 +1,5 @@
-//! How the outcome of each choice is found: by chance, or (in tests) as an example has it.
+//! How the outcome of each choice is found: by chance, at the median, or (in tests) as an example
+//! has it.
 
 use std::ops::{AddAssign, Mul, SubAssign};
 
@@ -116,6 +117,26 @@ impl Draw {
                 .map(|_| Rng::seed_from_u64(rng.random()))
                 .collect(),
         )
+    }
+}
+
+/// z_v at its median: every choice is the outcome that the middle of its shares lies in.
+pub(super) struct Median;
+
+impl Choose for Median {
+    fn choose(
+        &mut self,
+        trace: usize,
+        _at: usize,
+        _event: Event,
+        weights: &[f32],
+        allowed: &dyn Fn(usize) -> bool,
+    ) -> usize {
+        pick(self.number(trace), weights, allowed)
+    }
+
+    fn number(&mut self, _trace: usize) -> f64 {
+        0.5
     }
 }
 

@@ -22,7 +22,7 @@ use crate::features::timing::Coder;
 use crate::features::{Sampled, SampledSpan, Token};
 use crate::model::{Example, VaeError, Weights};
 use crate::trace::{Link, StatusCode};
-use choice::{Choose, Draw};
+use choice::{Choose, Draw, Median};
 use latents::{Replay, Told};
 pub(super) use structure::Growing;
 use structure::Structure;
@@ -147,6 +147,20 @@ impl VaeSampler {
     pub(super) fn finish(&mut self, rng: &mut Rng, growing: &[Growing]) -> Vec<Sampled> {
         let mut choose = Draw::new(growing.len(), rng);
         self.times(growing, &mut choose)
+    }
+
+    /// Traces of codes drawn from the prior, every coordinate of z_v at its median: equal codes give
+    /// equal traces. What z_G alone decides, for ablations.
+    pub(super) fn sample_medians(&mut self, rng: &mut Rng, count: usize) -> Vec<Sampled> {
+        let mut drawn = Vec::with_capacity(count);
+        while drawn.len() < count {
+            let some = TOGETHER.min(count - drawn.len());
+            let begin = |_| Growing::new(self.code(rng), 1, self.max_spans);
+            let mut growing: Vec<Growing> = (0..some).map(begin).collect();
+            self.structure.grow(&mut growing, &mut Median);
+            drawn.extend(self.times(&growing, &mut Median));
+        }
+        drawn
     }
 
     /// Structures of codes drawn from the prior.

@@ -201,6 +201,83 @@ fn a_trace_comes_back_through_its_latents_whole() {
     }
 }
 
+/// Draws, and notes every outcome that may not come though it has a share or could have one.
+struct Watched {
+    draw: Draw,
+    denied: Vec<(Event, usize)>,
+    zero: Vec<(Event, usize)>,
+    asked: usize,
+}
+
+impl Choose for Watched {
+    fn choose(
+        &mut self,
+        trace: usize,
+        at: usize,
+        event: Event,
+        weights: &[f32],
+        allowed: &dyn Fn(usize) -> bool,
+    ) -> usize {
+        for (outcome, &weight) in weights.iter().enumerate() {
+            match allowed(outcome) {
+                false => self.denied.push((event, outcome)),
+                true if weight <= 0.0 => self.zero.push((event, outcome)),
+                true => self.asked += 1,
+            }
+        }
+        self.draw.choose(trace, at, event, weights, allowed)
+    }
+
+    fn number(&mut self, trace: usize) -> f64 {
+        self.draw.number(trace)
+    }
+}
+
+/// What the report of `evaluate` says of masks and clipping.
+#[test]
+fn nothing_is_masked_but_what_has_no_place() {
+    let mut sampler = sampler(&vae(2));
+    let draw = Draw::new(60, &mut chance::stream(2, "draw"));
+    let mut watched = Watched {
+        draw,
+        denied: Vec::new(),
+        zero: Vec::new(),
+        asked: 0,
+    };
+    let mut growing: Vec<Growing> = (0..60).map(|at| Growing::new(at % 4, 1, 300)).collect();
+    sampler.structure.grow(&mut growing, &mut watched);
+    let largest = growing.iter().map(|growing| growing.example.len()).max();
+    sampler.times(&growing, &mut watched);
+    assert!(watched.asked > 1_000 && watched.zero.is_empty());
+    watched.denied.retain(|&(event, outcome)| match event {
+        // No link to a parent, a sibling or an earlier span that is not there.
+        Event::Link => outcome == 0,
+        // A trace may not outgrow its most spans.
+        Event::Arity => outcome == 0 || largest.is_none_or(|largest| largest < 290),
+        // Beyond the least and the largest training value of a context.
+        Event::StartBin | Event::EndBin => (1..41).contains(&outcome),
+        Event::StartMode | Event::EndMode => false,
+        Event::Token | Event::Status | Event::Profile => true,
+    });
+    assert_eq!(watched.denied, []);
+}
+
+#[test]
+fn without_noise_a_code_is_one_trace() {
+    let vae = vae(3);
+    let mut sampler = sampler(&vae);
+    let drawn = sampler.sample_medians(&mut chance::stream(3, "draw"), 50);
+    assert_eq!(drawn.len(), 50);
+    drawn.iter().for_each(check_whole);
+    let mut distinct: Vec<&Sampled> = Vec::new();
+    for sampled in &drawn {
+        if !distinct.contains(&sampled) {
+            distinct.push(sampled);
+        }
+    }
+    assert!((1..=4).contains(&distinct.len()), "{}", distinct.len());
+}
+
 fn check_whole(sampled: &Sampled) {
     let spans = &sampled.spans;
     assert!(spans[0].parent.is_none() && spans[0].start == 0);

@@ -1,0 +1,405 @@
+//! The page of results: one main table per corpus, then a table per research question.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::Result;
+use serde_json::Value;
+
+use super::processor_seconds;
+
+/// The figures of the main table: key in report.json, name.
+const FIGURES: [(&str, &str); 27] = [
+    ("c2st", "C2ST AUC, all features (trees)"),
+    ("c2st_neural", "C2ST AUC, neural"),
+    ("c2st_structure", "C2ST AUC, structure only"),
+    ("overall", "overall fidelity"),
+    ("structure", "F1 structure"),
+    ("durations", "F2 durations"),
+    ("semantics", "F3 semantics"),
+    ("shape_distance", "shape total-variation distance"),
+    ("rare_recall", "rare-shape recall"),
+    ("outside_difference", "containment violation, difference"),
+    ("operation_durations", "per-operation duration, W1 (log10)"),
+    ("root_p50_error", "root latency p50, error"),
+    ("root_p50_bias", "root latency p50, bias"),
+    ("root_p95_error", "root latency p95, error"),
+    ("root_p95_bias", "root latency p95, bias"),
+    ("root_p99_error", "root latency p99, error"),
+    ("root_p99_bias", "root latency p99, bias"),
+    ("tstr_ratio", "TSTR ratio, least"),
+    ("false_alarm_difference", "false alarms, difference, most"),
+    ("hybrid_least", "hybrid, worst mix over observed only"),
+    ("mia_nearest", "membership AUC, nearest neighbour"),
+    ("mia_density", "membership AUC, density ratio"),
+    ("mia_shadow", "membership AUC, shadow model"),
+    ("mia_best", "membership AUC, best of the three"),
+    ("copied_records_excess", "full-record copies above chance"),
+    ("below_floor", "spans with a label below the floor"),
+    ("valid_sizes", "valid at 1 to 1,000 spans"),
+];
+
+/// RQ1: what is rebuilt through all latents, and by z_G alone.
+const REBUILT: [(&str, &str, &str); 7] = [
+    ("services", "rebuilt_services", "code_services"),
+    ("operations", "rebuilt_operations", "code_operations"),
+    (
+        "duration, mean error in ms",
+        "rebuilt_duration_error",
+        "code_duration_error",
+    ),
+    (
+        "duration, mean error of log10",
+        "rebuilt_log_duration_error",
+        "code_log_duration_error",
+    ),
+    (
+        "edges, precision",
+        "rebuilt_edges_precision",
+        "code_edges_precision",
+    ),
+    ("edges, recall", "rebuilt_edges_recall", "code_edges_recall"),
+    ("edges, F1", "rebuilt_edges_f1", "code_edges_f1"),
+];
+
+/// RQ2: what training on synthetic traces is worth.
+const TAUGHT: [(&str, &str); 17] = [
+    ("root_accuracy", "which root operation: accuracy"),
+    ("root_f1", "which root operation: F1"),
+    ("root_ratio", "which root operation: accuracy over observed"),
+    ("fault_pr_auc", "has an error: PR-AUC"),
+    ("fault_f1", "has an error: F1"),
+    ("fault_ratio", "has an error: PR-AUC over observed"),
+    ("fault_false_alarms", "has an error: false alarms off by"),
+    ("slow_pr_auc", "is slow: PR-AUC"),
+    ("slow_f1", "is slow: F1"),
+    ("slow_ratio", "is slow: PR-AUC over observed"),
+    ("slow_false_alarms", "is slow: false alarms off by"),
+    ("workload_accuracy", "which system: accuracy"),
+    ("workload_f1", "which system: F1"),
+    ("workload_pr_auc", "which system: PR-AUC"),
+    ("workload_ratio", "which system: PR-AUC over observed"),
+    ("workload_false_alarms", "which system: false alarms off by"),
+    ("tstr_ratio", "the least of the ratios"),
+];
+
+/// RQ4: how separable both are.
+const APART: [(&str, &str); 5] = [
+    ("nmi", "k-means clusters against origin, NMI"),
+    ("nearest", "likeness of the nearest held-out trace"),
+    ("c2st", "J1, trees"),
+    ("c2st_neural", "J3, neural"),
+    ("c2st_larger", "the larger"),
+];
+
+/// Operators' queries, and attributes: sections of the report that stand whole.
+const WHOLE: [(&str, &str); 2] = [
+    ("U4", "Operators' queries over the recording in 12 parts"),
+    ("A1", "Attributes, status and events"),
+];
+
+/// A corpus, and what was measured on it.
+pub struct Corpus {
+    name: String,
+    report: Value,
+    /// Seconds of each training, by the clock and of the processor.
+    seconds: [Vec<f64>; 2],
+}
+
+impl Corpus {
+    /// Reads what `evaluate` and the trainings left in a folder.
+    pub fn read(name: &str, work: &Path, seeds: u64) -> Result<Self> {
+        let report = serde_json::from_slice(&std::fs::read(work.join("report/report.json"))?)?;
+        let told = |seed: u64, what: &str| {
+            std::fs::read_to_string(work.join(format!("{seed}.{what}"))).ok()
+        };
+        let wall = (1..=seeds).filter_map(|seed| told(seed, "seconds")?.trim().parse().ok());
+        let used = (1..=seeds).filter_map(|seed| processor_seconds(&told(seed, "times")?));
+        Ok(Self {
+            name: name.to_owned(),
+            report,
+            seconds: [wall.collect(), used.collect()],
+        })
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &Value> {
+        self.report["rows"].as_array().into_iter().flatten()
+    }
+
+    fn row(&self, key: &str) -> Option<&Value> {
+        self.rows().find(|row| row["key"] == key)
+    }
+
+    /// A figure's mean ± deviation over the models.
+    fn own(&self, key: &str) -> String {
+        self.row(key).map_or("–".to_owned(), spread)
+    }
+
+    fn ceiling(&self, key: &str) -> String {
+        let row = self.row(key);
+        row.map_or("–".to_owned(), |row| number(&row["controls"]["ceiling"]))
+    }
+}
+
+fn number(value: &Value) -> String {
+    value.as_f64().map_or("–".to_owned(), |v| format!("{v:.3}"))
+}
+
+fn spread(row: &Value) -> String {
+    let synthetic = &row["synthetic"];
+    let several = synthetic["values"]
+        .as_array()
+        .is_some_and(|values| values.len() > 1);
+    if several {
+        let [mean, std] = ["mean", "std"].map(|part| number(&synthetic[part]));
+        format!("{mean} ± {std}")
+    } else {
+        number(&synthetic["mean"])
+    }
+}
+
+fn head(page: &mut String, columns: &[String]) {
+    let line = vec!["---"; columns.len()].join("|");
+    *page += &format!("| {} |\n|{line}|\n", columns.join(" | "));
+}
+
+/// The page.
+pub fn page(corpora: &[Corpus], seeds: u64) -> Result<String> {
+    let models = match seeds {
+        1 => "one model (one seed: no deviation)".to_owned(),
+        _ => format!("{seeds} models (another seed each, trained anew)"),
+    };
+    let mut page = format!(
+        "# Results\n\nMade by `make tables DATA=... SEEDS={seeds}`: each corpus split at random by trace \
+         (60% to train on, 20% held out, 20% a second observed sample), {models} on one core, as many traces \
+         drawn from the prior as were held out. Mean ± standard deviation over the models; beside them the \
+         controls: another observed sample (ceiling), training traces drawn again (copier), the table grammar, \
+         a VAE with one latent and no hierarchy (flat), \
+         and independent random draws. The bars are those asked of each system, where there are some, and \
+         otherwise the strictest. An *error* of root latency is the distance of a percentile from that of the \
+         held-out sample, the mean over models; a held-out sample's own percentiles are chance as well, so \
+         the ceiling has errors too. A *bias* is what is left when signed errors are averaged over the models \
+         first: with one model it is the error. What each figure is stands in [evaluation.md](evaluation.md). \
+         A report with pictures per corpus lies in `docs/results/` where it was made; it shows observed \
+         traces, so it stays there. Wall seconds are of a machine that other work shared; processor seconds \
+         are user and system of the training program.\n"
+    );
+    for corpus in corpora {
+        main_table(&mut page, corpus)?;
+    }
+    reconstruction(&mut page, corpora)?;
+    utility(&mut page, corpora)?;
+    by_id(
+        &mut page,
+        corpora,
+        ("Q3", "RQ3: fixed against variable size"),
+    )?;
+    let names = APART.map(|(key, name)| (key.to_owned(), name.to_owned()));
+    beside_ceiling(&mut page, corpora, "RQ4: separability and likeness", &names)?;
+    for section in WHOLE {
+        by_id(&mut page, corpora, section)?;
+    }
+    Ok(page)
+}
+
+fn main_table(page: &mut String, corpus: &Corpus) -> Result<()> {
+    let report = &corpus.report;
+    let mean = |seconds: &[f64]| match seconds.len() {
+        0 => "not measured".to_owned(),
+        count => format!("{:.0} s", seconds.iter().sum::<f64>() / count as f64),
+    };
+    let inputs = report["inputs"].as_object().into_iter().flatten();
+    let inputs: Vec<String> = inputs
+        .map(|(what, many)| format!("{what}: {}", many.as_str().unwrap_or("")))
+        .collect();
+    let [wall, used] = &corpus.seconds;
+    write!(
+        page,
+        "\n## {}\n\n{}. Training took on average {} by the clock, {} of a processor.\n\n",
+        corpus.name,
+        inputs.join("; "),
+        mean(wall),
+        mean(used)
+    )?;
+    let columns = [
+        "figure",
+        "doppelspan",
+        "ceiling",
+        "copier",
+        "grammar",
+        "flat",
+        "random",
+        "bar",
+    ];
+    head(page, &columns.map(str::to_owned));
+    for (key, title) in FIGURES {
+        let Some(row) = corpus.row(key) else { continue };
+        let controls = ["ceiling", "copier", "grammar", "flat", "random"]
+            .map(|control| number(&row["controls"][control]));
+        let bar = row["bar"].as_str().unwrap_or("");
+        let reached = match row["reached"].as_bool() {
+            Some(true) => " ✓",
+            Some(false) => " ✗",
+            None => "",
+        };
+        writeln!(
+            page,
+            "| {title} | {} | {} | {bar}{reached} |",
+            spread(row),
+            controls.join(" | ")
+        )?;
+    }
+    *page += &ablated(report);
+    let told = report["generators"][0]["measured"]["all"]["importance"].as_array();
+    let told: Vec<String> = told
+        .into_iter()
+        .flatten()
+        .take(5)
+        .filter_map(|one| Some(format!("{} ({:+.3})", one[0].as_str()?, one[1].as_f64()?)))
+        .collect();
+    if !told.is_empty() {
+        writeln!(
+            page,
+            "\nWhat the first model's traces are told by: {}.",
+            told.join("; ")
+        )?;
+    }
+    Ok(())
+}
+
+fn reconstruction(page: &mut String, corpora: &[Corpus]) -> Result<()> {
+    *page += "\n## RQ1: reconstruction\n\nHeld-out traces through the latents and back, and (*z_G*) drawn anew \
+              from their code alone; nothing else of a trace goes round the latents. The published model \
+              passes the encoder's hidden state round its latent.\n\n";
+    let mut columns = vec!["figure".to_owned()];
+    for corpus in corpora {
+        columns.extend([corpus.name.clone(), format!("{}, z_G", corpus.name)]);
+    }
+    columns.push("published".to_owned());
+    head(page, &columns);
+    for (name, all, alone) in REBUILT {
+        let mut cells = vec![name.to_owned()];
+        let mut published = "";
+        for corpus in corpora {
+            cells.extend([corpus.own(all), corpus.own(alone)]);
+            let told = corpus.row(all).and_then(|row| row["published"].as_str());
+            published = told.unwrap_or(published);
+        }
+        cells.push(published.to_owned());
+        writeln!(page, "| {} |", cells.join(" | "))?;
+    }
+    *page += "\nStructure of drawn traces: F1, S1 to S3 in the tables above and in the reports.\n";
+    Ok(())
+}
+
+fn utility(page: &mut String, corpora: &[Corpus]) -> Result<()> {
+    let names = TAUGHT.map(|(key, name)| (key.to_owned(), name.to_owned()));
+    let title = "RQ2: training on synthetic traces, testing on held-out ones";
+    beside_ceiling(page, corpora, title, &names)?;
+    *page += "\nMixes at a fixed number of training traces, by the share of observed ones: the first model's \
+              traces, and as a control (*ceiling*) a second observed sample in their place, whose \
+              differences are chance.\n\n";
+    let shares = ["0%", "10%", "30%", "50%", "70%", "100%"].map(str::to_owned);
+    let columns = ["corpus", "score", "mixed with"].map(str::to_owned);
+    head(page, &[&columns[..], &shares].concat());
+    for corpus in corpora {
+        let sides = [
+            ("synthetic", &corpus.report["generators"][0]["measured"]),
+            ("ceiling", &corpus.report["controls"]["ceiling"]),
+        ];
+        let mut lines: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+        for (side, measured) in sides {
+            let hybrids = measured["hybrids"].as_array().into_iter().flatten();
+            for (at, hybrid) in hybrids.enumerate() {
+                let mixed = hybrid["mixed"].as_array().into_iter().flatten();
+                let scores: Vec<String> = mixed.map(|mix| number(&mix[1])).collect();
+                let score = hybrid["score"].as_str().unwrap_or("").replace('_', " ");
+                let line = format!(
+                    "| {} | {score} | {side} | {} |\n",
+                    corpus.name,
+                    scores.join(" | ")
+                );
+                lines.entry(at).or_default().push(line);
+            }
+        }
+        *page += &lines.into_values().flatten().collect::<String>();
+    }
+    Ok(())
+}
+
+/// A table with a row for each figure that a corpus has: that of the models, and the ceiling's.
+fn beside_ceiling(
+    page: &mut String,
+    corpora: &[Corpus],
+    title: &str,
+    figures: &[(String, String)],
+) -> Result<()> {
+    let there = |key: &str| corpora.iter().find_map(|corpus| corpus.row(key));
+    if !figures.iter().any(|(key, _)| there(key).is_some()) {
+        return Ok(());
+    }
+    write!(page, "\n## {title}\n\n")?;
+    let mut columns = vec!["figure".to_owned()];
+    for corpus in corpora {
+        columns.extend([corpus.name.clone(), "ceiling".to_owned()]);
+    }
+    columns.push("published".to_owned());
+    head(page, &columns);
+    for (key, name) in figures {
+        let Some(row) = there(key) else { continue };
+        let mut cells = vec![name.clone()];
+        for corpus in corpora {
+            cells.extend([corpus.own(key), corpus.ceiling(key)]);
+        }
+        cells.push(row["published"].as_str().unwrap_or("").to_owned());
+        writeln!(page, "| {} |", cells.join(" | "))?;
+    }
+    Ok(())
+}
+
+/// A table of every figure with such an id in a report.
+fn by_id(page: &mut String, corpora: &[Corpus], (id, title): (&str, &str)) -> Result<()> {
+    let mut figures: Vec<(String, String)> = Vec::new();
+    for row in corpora.iter().flat_map(Corpus::rows) {
+        let text = |part: &str| row[part].as_str().unwrap_or("").to_owned();
+        let figure = (text("key"), text("name"));
+        if row["id"] == id && !figures.contains(&figure) {
+            figures.push(figure);
+        }
+    }
+    beside_ceiling(page, corpora, title, &figures)
+}
+
+/// The table of ablations; nothing without ablations.
+fn ablated(report: &Value) -> String {
+    let keys = [
+        "c2st",
+        "c2st_structure",
+        "overall",
+        "shape_distance",
+        "operation_durations",
+    ];
+    let rows = report["ablations"].as_array().into_iter().flatten();
+    let mut table: String = rows
+        .map(|row| {
+            let told =
+                keys.map(|key| format!("{:.3}", row["figures"][key].as_f64().unwrap_or(f64::NAN)));
+            let noise = if row["noise"] == true {
+                "drawn"
+            } else {
+                "at its median"
+            };
+            let (model, codes) = (row["model"].as_str().unwrap_or(""), &row["codes"]);
+            format!("| {model} | {codes} | {noise} | {} |\n", told.join(" | "))
+        })
+        .collect();
+    if !table.is_empty() {
+        table.insert_str(
+            0,
+            "\n| without a latent | codes of z_G | z_v | J1 | J2 | overall | shape TV | W1 |\n|---|---|---|---|---|---|---|---|\n",
+        );
+        table += &format!("\n{}\n", report["limits"].as_str().unwrap_or(""));
+    }
+    table
+}

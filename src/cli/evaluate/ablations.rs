@@ -1,0 +1,88 @@
+//! The ablations of `evaluate`: models drawn from with and without z_v.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use super::Arguments;
+use crate::chance::stream;
+use crate::cli::progress::Progress;
+use crate::eval::{Ablated, Ablation, Evaluation};
+use crate::features::{Interner, Sampled, Vocabulary};
+use crate::learner::{Checkpoint, Generator};
+use crate::synthesizer::Sampler;
+use crate::trace::Trace;
+
+/// A name and the model it stands for.
+pub(super) fn named(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, path) = text.split_once('=').ok_or("it has no `=`")?;
+    Ok((name.to_owned(), path.into()))
+}
+
+/// Measures the first model and each named one, z_v drawn and at its median.
+pub(super) fn ablate(
+    arguments: &Arguments,
+    texts: &Arc<Interner>,
+    held_out: &[Trace],
+    evaluation: &mut Evaluation,
+) -> anyhow::Result<()> {
+    let given = arguments.model.first();
+    let given = given.map(|path| (path.display().to_string(), path.clone()));
+    let models: Vec<(String, PathBuf)> = given
+        .into_iter()
+        .chain(arguments.ablation.iter().cloned())
+        .collect();
+    let ablated = Ablated::new(held_out, texts, arguments.seed);
+    let mut progress = Progress::new("ablations", 2 * models.len() as u64, "samples");
+    for ((name, path), done) in models.iter().zip(0_u64..) {
+        let Some((codes, samples)) = samples(path, texts, (held_out.len(), arguments.seed))? else {
+            evaluation.notes.push(format!(
+                "{name} has no ablation: its grammar serves, which has no latents"
+            ));
+            continue;
+        };
+        for ((traces, noise), sample) in samples.iter().zip([true, false]).zip(0_u64..) {
+            progress.tell(2 * done + sample, || name.clone());
+            evaluation.ablations.push(Ablation {
+                model: name.clone(),
+                codes,
+                noise,
+                figures: ablated.figures(traces)?,
+            });
+        }
+    }
+    progress.end();
+    Ok(())
+}
+
+/// Codes of a model's z_G, and so many traces of it with z_v drawn and with z_v at its median; none
+/// if no VAE serves.
+fn samples(
+    path: &Path,
+    texts: &Arc<Interner>,
+    (count, seed): (usize, u64),
+) -> anyhow::Result<Option<(usize, [Vec<Trace>; 2])>> {
+    let checkpoint = Checkpoint::load(path)?;
+    let published = checkpoint
+        .published()?
+        .with_context(|| format!("{}: has learnt too little to draw from", path.display()))?;
+    let Generator::Vae(weights) = &published.generator else {
+        return Ok(None);
+    };
+    let words = checkpoint.words();
+    let vocabulary = Vocabulary::load(words, 1, words.words.len(), texts);
+    let mut sampler = Sampler::new(&published)?;
+    // The draws of `samples::draw`.
+    let drawn = sampler.sample_many(&mut stream(seed, "samples"), count, None);
+    let median = sampler.sample_medians(&mut stream(seed, "samples"), count);
+    let traces = |sampled: &[Sampled]| {
+        let traces = sampled.iter();
+        traces.filter_map(|s| vocabulary.observed(s).ok()).collect()
+    };
+    let median = median.unwrap_or_default();
+    Ok(Some((
+        weights.settings().codes,
+        [traces(&drawn), traces(&median)],
+    )))
+}
