@@ -167,6 +167,12 @@ pub const SYNTHESIZER_GIVEN_UP_SPANS: Metric = Metric {
     help: "Synthetic spans drawn when the service was stopped, and sent to nobody.",
 };
 
+/// Synthetic traces not made, because the model has none under the conditions.
+pub const SYNTHESIZER_UNMET_TRACES: Metric = Metric {
+    name: "doppelspan_synthesizer_unmet_traces",
+    help: "Synthetic traces not made, because the model has none that meets the conditions.",
+};
+
 /// Spans of traces being assembled.
 pub const ASSEMBLER_OPEN_SPANS: Metric = Metric {
     name: "doppelspan_assembler_open_spans",
@@ -309,6 +315,7 @@ pub const COUNTERS: &[Metric] = &[
     LEARNER_SNAPSHOTS,
     LEARNER_DRIFTS,
     SYNTHESIZER_GIVEN_UP_SPANS,
+    SYNTHESIZER_UNMET_TRACES,
 ];
 
 /// Every gauge.

@@ -19,14 +19,19 @@ use crate::features::Sampled;
 use crate::learner::{Checkpoint, Published};
 use crate::otlp::Payload;
 use crate::pipeline::{Outlet, Refusal};
-use crate::synthesizer::{Identity, Mode, Pace, Sampler, Writer};
+use crate::synthesizer::{Asked, Conditions, Identity, Mode, Pace, Sampler, Writer};
 
 /// Traces drawn at once.
 const DRAWN: usize = 64;
 /// Spans of a request, about; of a line in a file, so that one line stays readable.
 const SPANS: usize = 500;
+/// Spans of a synthetic trace, at most.
+const MOST: usize = 2_000;
 /// When files begin that are made with a seed: 2026-01-01T00:00:00Z, so that bytes repeat.
 const EPOCH: Duration = Duration::from_secs(1_767_225_600);
+
+/// Where the conditions stand in the help.
+const CONDITIONS: &str = "Conditions (each is left to the model unless given)";
 
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("amount").required(true).args(["traces", "duration"])))]
@@ -46,8 +51,25 @@ pub(super) struct Arguments {
     #[arg(long)]
     rate: Option<f64>,
     /// Spans of every trace; left to the model unless given
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["min_spans", "max_spans"])]
     spans: Option<usize>,
+    /// Spans of a trace at least
+    #[arg(long, value_name = "SPANS", help_heading = CONDITIONS)]
+    min_spans: Option<usize>,
+    /// Spans of a trace at most
+    #[arg(long, value_name = "SPANS", help_heading = CONDITIONS)]
+    max_spans: Option<usize>,
+    /// A root operation, as `shop/GET /cart`: every trace begins with it, or with one of several
+    /// (give the option once for each)
+    #[arg(long = "root", value_name = "SERVICE/OPERATION", help_heading = CONDITIONS)]
+    roots: Vec<String>,
+    /// Share of the traces, 0 to 1, that have a span of error status; the others have none
+    #[arg(long, value_name = "SHARE", help_heading = CONDITIONS)]
+    errors: Option<f64>,
+    /// Share of the traces, 0 to 1, of a shape that at most 1 in 1000 of the model's own draws
+    /// has; the others have a more frequent one
+    #[arg(long, value_name = "SHARE", help_heading = CONDITIONS)]
+    rare: Option<f64>,
     /// The same seed and model give the same traces, ids and (in a file) times; fresh unless given
     #[arg(long)]
     seed: Option<u64>,
@@ -77,6 +99,17 @@ impl Arguments {
         let drawn = long.as_secs_f64() * self.rate.unwrap_or_default();
         self.traces.unwrap_or(drawn as u64)
     }
+
+    fn conditions(&self) -> Conditions {
+        Conditions {
+            roots: self.roots.clone(),
+            errors: self.errors,
+            min_spans: self.min_spans,
+            max_spans: self.max_spans,
+            rare: self.rare,
+            spans: self.spans,
+        }
+    }
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -88,9 +121,16 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     if let Some(spans) = arguments.spans {
         ensure!(
-            (1..=2_000).contains(&spans),
-            "--spans must be from 1 to 2000, got {spans}"
+            (1..=MOST).contains(&spans),
+            "--spans must be from 1 to {MOST}, got {spans}"
         );
+    }
+    if let Some((key, fault)) = arguments.conditions().faults(MOST).into_iter().next() {
+        let option = match key {
+            "roots" => "root".to_owned(),
+            key => key.replace('_', "-"),
+        };
+        anyhow::bail!("--{option} {fault}");
     }
     let checkpoint = Checkpoint::load(&arguments.model)?;
     let published = checkpoint.published()?.with_context(|| {
@@ -116,10 +156,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 /// Draws traces and writes them.
 struct Maker {
     sampler: Sampler,
+    asked: Asked,
     writer: Writer,
     chance: Rng,
     identity: Identity,
-    spans: Option<usize>,
     drawn: std::vec::IntoIter<Sampled>,
 }
 
@@ -131,23 +171,38 @@ impl Maker {
                 None => Rng::try_from_rng(&mut SysRng).context("the system gives no chance")?,
             })
         };
-        Ok(Self {
-            sampler: Sampler::new(published)?,
+        let mut sampler = Sampler::new(published)?;
+        let asked = Asked::new(&arguments.conditions(), &mut sampler, &published.words)
+            .map_err(|fault| anyhow::anyhow!("--root: {fault}"))?;
+        let mut maker = Self {
+            sampler,
+            asked,
             writer: Writer::new(&published.words),
             chance: stream("samples")?,
             identity: Identity::new(stream("ids")?),
-            spans: arguments.spans,
             drawn: Vec::new().into_iter(),
-        })
+        };
+        // Conditions that can't be met are told before anything is written.
+        maker.draw()?;
+        Ok(maker)
+    }
+
+    /// Draws the next traces.
+    fn draw(&mut self) -> anyhow::Result<()> {
+        let met = self
+            .asked
+            .sample_many(&mut self.sampler, &mut self.chance, DRAWN);
+        if let Some(unmet) = met.unmet {
+            anyhow::bail!("{unmet}; ask for less of it, or train on traces that have more of it");
+        }
+        self.drawn = met.traces.into_iter();
+        Ok(())
     }
 
     /// Adds a trace that starts so long after 1970.
-    fn add(&mut self, start: Duration) {
+    fn add(&mut self, start: Duration) -> anyhow::Result<()> {
         if self.drawn.len() == 0 {
-            let drawn = self
-                .sampler
-                .sample_many(&mut self.chance, DRAWN, self.spans);
-            self.drawn = drawn.into_iter();
+            self.draw()?;
         }
         if let Some(sampled) = self.drawn.next() {
             let start = start.as_nanos() as u64;
@@ -156,6 +211,7 @@ impl Maker {
                 complain("a trace was drawn that can't be written");
             }
         }
+        Ok(())
     }
 }
 
@@ -175,7 +231,7 @@ fn to_file(
     let mut progress = Progress::new("writing", count, "traces");
     let mut spans = 0;
     for at in 0..count {
-        maker.add(begin + Duration::from_secs_f64(at as f64 / rate));
+        maker.add(begin + Duration::from_secs_f64(at as f64 / rate))?;
         if maker.writer.spans() >= SPANS || at + 1 == count {
             let payload = maker.writer.take();
             spans += payload.spans();
@@ -252,7 +308,7 @@ async fn to_backend(
         let batch = owed.min(count - made);
         let present = now()?;
         for _ in 0..batch {
-            maker.add(present);
+            maker.add(present)?;
             if maker.writer.spans() >= SPANS * 4 {
                 given += give(&outlet, maker.writer.take()).await;
             }

@@ -9,7 +9,7 @@ use crate::assembler::AssemblerSettings;
 use crate::config::{Faults, Period};
 use crate::features::InternerSettings;
 use crate::learner::LearnerSettings;
-use crate::synthesizer::Mode;
+use crate::synthesizer::{Conditions, Mode};
 
 /// Learns traces of the pipelines that end in it, and begins others with synthetic ones.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -89,6 +89,25 @@ pub struct GenerationConfig {
     pub rate: f64,
     /// Spans of every synthetic trace; 0 leaves the size to the model.
     pub spans: usize,
+    /// What synthetic traces are to be like.
+    pub conditions: ConditionsConfig,
+}
+
+/// What synthetic traces are to be like; what is not written is left to the model.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConditionsConfig {
+    /// Root operations, each `service/operation`; `[]`: any.
+    pub roots: Vec<String>,
+    /// Share of the traces, from 0 to 1, that have a span of error status; the others have none.
+    pub errors: Option<f64>,
+    /// Spans of a trace at least.
+    pub min_spans: Option<usize>,
+    /// Spans of a trace at most.
+    pub max_spans: Option<usize>,
+    /// Share of the traces, from 0 to 1, of a shape that at most one in a thousand of the model's
+    /// own draws has; the others have a more frequent one.
+    pub rare: Option<f64>,
 }
 
 /// What sets the number of synthetic traces.
@@ -158,6 +177,7 @@ impl Default for GenerationConfig {
             ratio: 1.0,
             rate: 10.0,
             spans: 0,
+            conditions: ConditionsConfig::default(),
         }
     }
 }
@@ -208,6 +228,11 @@ impl SynthesizerConfig {
             share(faults, "rate", generation.rate, 0.0, 1e6);
             let most = LearnerSettings::default().max_spans;
             within(faults, "spans", generation.spans, 0, most);
+            faults.below("conditions", |faults| {
+                for (key, fault) in generation.conditions().faults(most) {
+                    faults.push(key, fault);
+                }
+            });
         });
         faults.below("checkpoint", |faults| {
             if self.checkpoint.interval.is_zero() {
@@ -285,8 +310,16 @@ impl GenerationConfig {
         }
     }
 
-    pub(super) fn size(&self) -> Option<usize> {
-        (self.spans > 0).then_some(self.spans)
+    pub(super) fn conditions(&self) -> Conditions {
+        let asked = &self.conditions;
+        Conditions {
+            roots: asked.roots.clone(),
+            errors: asked.errors,
+            min_spans: asked.min_spans,
+            max_spans: asked.max_spans,
+            rare: asked.rare,
+            spans: (self.spans > 0).then_some(self.spans),
+        }
     }
 }
 
@@ -360,6 +393,21 @@ mod tests {
                 "generation.ratio: must be from 0 to 1000, got -1",
                 "generation.spans: must be from 0 to 2000, got 1000000",
             ],
+        );
+        check(
+            "generation: {spans: 9, conditions: {roots: [cart], errors: 1.5, rare: -1, min_spans: 50, max_spans: 5}}",
+            &[
+                "generation.conditions.roots: must be `service/operation`, got `cart`",
+                "generation.conditions.errors: must be a share from 0 to 1, got 1.5",
+                "generation.conditions.rare: must be a share from 0 to 1, got -1",
+                "generation.conditions.min_spans: can't stand beside a fixed number of spans; write one of the two",
+                "generation.conditions.max_spans: can't stand beside a fixed number of spans; write one of the two",
+                "generation.conditions.min_spans: must be at most max_spans (5), got 50",
+            ],
+        );
+        check(
+            "generation: {conditions: {roots: [shop/GET /], errors: 0.2, min_spans: 5, max_spans: 50, rare: 0.1}}",
+            &[],
         );
     }
 }

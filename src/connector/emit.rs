@@ -15,7 +15,7 @@ use crate::learner::Published;
 use crate::model::VaeError;
 use crate::otlp::Payload;
 use crate::pipeline::{Outlet, Refusal};
-use crate::synthesizer::{Identity, Pace, Sampler, Writer};
+use crate::synthesizer::{Asked, Conditions, Identity, Pace, Sampler, UnknownRoot, Writer};
 
 /// Traces drawn before they are put out, at most.
 const DRAWN: u64 = 64;
@@ -28,8 +28,10 @@ const NAP: Duration = Duration::from_millis(50);
 pub(super) struct Emitter {
     pub(super) published: Arc<ArcSwapOption<Published>>,
     pub(super) pace: Pace,
-    /// Spans of every trace; none leaves it to the model.
-    pub(super) size: Option<usize>,
+    /// What traces are to be like.
+    pub(super) conditions: Conditions,
+    /// Whether the log was told that the conditions can't be met, since they last could.
+    pub(super) complained: bool,
     pub(super) outlet: Outlet,
     pub(super) runtime: Handle,
     pub(super) board: Arc<Board>,
@@ -44,14 +46,17 @@ struct Ready {
     number: u64,
     published: Arc<Published>,
     sampler: Sampler,
+    asked: Result<Asked, UnknownRoot>,
     writer: Writer,
 }
 
 impl Ready {
-    fn new(published: Arc<Published>) -> Result<Self, VaeError> {
+    fn new(published: Arc<Published>, conditions: &Conditions) -> Result<Self, VaeError> {
+        let mut sampler = Sampler::new(&published)?;
         Ok(Self {
             number: published.number,
-            sampler: Sampler::new(&published)?,
+            asked: Asked::of_known(conditions, &mut sampler, &published.words),
+            sampler,
             writer: Writer::new(&published.words),
             published,
         })
@@ -77,7 +82,7 @@ impl Emitter {
             if let Some(published) = published
                 && ready.as_ref().is_none_or(|r| r.number != published.number)
             {
-                match Ready::new(published) {
+                match Ready::new(published, &self.conditions) {
                     Ok(newer) => ready = Some(newer),
                     Err(fault) => tracing::error!(%fault, "a snapshot can't be drawn from"),
                 }
@@ -98,10 +103,15 @@ impl Emitter {
     }
 
     fn draw(&mut self, ready: &mut Ready, count: u64, unix: u64, stop: &CancellationToken) {
-        for sampled in ready
-            .sampler
-            .sample_many(&mut self.chance, count as usize, self.size)
-        {
+        let asked = ready.asked.as_mut();
+        let met = asked
+            .map(|asked| asked.sample_many(&mut ready.sampler, &mut self.chance, count as usize));
+        let (drawn, fault) = match met {
+            Ok(met) => (met.traces, met.unmet.map(|unmet| unmet.to_string())),
+            Err(unknown) => (Vec::new(), Some(format!("condition roots: {unknown}"))),
+        };
+        self.tell_unmet(count - drawn.len() as u64, fault);
+        for sampled in drawn {
             let words = &ready.published.words;
             self.board
                 .synthetic
@@ -119,6 +129,19 @@ impl Emitter {
         }
         if ready.writer.spans() > 0 {
             self.put_out(&ready.writer.take(), stop);
+        }
+    }
+
+    /// Counts traces that the model has none of, and says why once, until all were made again.
+    fn tell_unmet(&mut self, missing: u64, fault: Option<String>) {
+        self.gauge.unmet(missing);
+        match fault {
+            Some(fault) if !self.complained => {
+                self.complained = true;
+                tracing::warn!(%fault, "the model does not meet generation.conditions");
+            }
+            None if missing == 0 => self.complained = false,
+            _ => {}
         }
     }
 

@@ -184,6 +184,7 @@ impl LearnerGauge {
 pub(super) struct EmitterGauge {
     produced: Counter,
     given_up: Counter,
+    unmet: Counter,
 }
 
 impl EmitterGauge {
@@ -192,6 +193,7 @@ impl EmitterGauge {
         Self {
             produced: count(t::CONNECTOR_PRODUCED_ITEMS),
             given_up: count(t::SYNTHESIZER_GIVEN_UP_SPANS),
+            unmet: count(t::SYNTHESIZER_UNMET_TRACES),
         }
     }
 
@@ -203,5 +205,10 @@ impl EmitterGauge {
     /// Spans drawn when the service was stopped, which nobody has.
     pub(super) fn given_up(&self, spans: u64) {
         self.given_up.increment(spans);
+    }
+
+    /// Traces that were asked for under conditions that the model does not meet.
+    pub(super) fn unmet(&self, traces: u64) {
+        self.unmet.increment(traces);
     }
 }

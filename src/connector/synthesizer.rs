@@ -160,7 +160,8 @@ impl Synthesizer {
         let emitter = Emitter {
             published,
             pace: Pace::new(config.generation.mode()),
-            size: config.generation.size(),
+            conditions: config.generation.conditions(),
+            complained: false,
             outlet: outlet.clone(),
             runtime: Handle::current(),
             board: board.clone(),

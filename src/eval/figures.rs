@@ -179,6 +179,8 @@ pub const METRICS: &[Metric] = &[
     metric(FIDELITY, ("F2", "durations"), "durations, mean of 2", Good::High),
     metric(FIDELITY, ("F3", "semantics"), "labels, mean of 4", Good::High),
     metric(FIDELITY, ("F", "overall"), "overall, mean of F1 to F3", Good::High).bar(Bar::CeilingLess(0.01)),
+    metric(FIDELITY, ("C1", "conditions_met"), "traces that meet what is asked for", Good::High).bar(Bar::AtLeast(1.0)),
+    metric(FIDELITY, ("C1", "conditions_drawn"), "structures drawn for each of them", Good::Low),
     metric(SHAPES, ("S1", "strata"), "depth, fan-out, leaves, repeats by size", Good::High),
     metric(SHAPES, ("S2", "edges"), "parent and operation, 1 − √JSD", Good::High),
     metric(SHAPES, ("S2", "triples"), "grandparent, parent, operation", Good::High),

@@ -7,6 +7,7 @@
 mod ablation;
 mod attributes;
 mod boosted;
+mod conditions;
 mod control;
 mod distance;
 mod features;
@@ -34,6 +35,7 @@ mod workload;
 
 pub use ablation::{ABLATED, Ablated, Ablation, LIMITS};
 pub use attributes::{Attributes, KeyLikeness};
+pub use conditions::{Kept, SizesGiven, Unasked, kept, of_given_sizes};
 pub use control::{Control, Controlled, controlled, copied, grammar, random};
 pub use fidelity::{Durations, Report, RootLatency, Semantics, Structure, fidelity, validity};
 pub use figures::{Bar, Bars, Figures, Good, METRICS, Metric, NoBar, Spread};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::sampler::VaeSampler;
+use super::sampler::{Growing, VaeSampler};
 use crate::chance::Rng;
 use crate::features::timing::Coder;
 use crate::features::{Sampled, decode};
@@ -17,6 +17,53 @@ pub struct Sampler(Kind);
 enum Kind {
     Grammar(Arc<Grammar>, Arc<Coder>),
     Vae(Box<VaeSampler>),
+}
+
+/// What structures are drawn for; those that can't come to it are given up early.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Limits {
+    /// Spans of every structure, exactly.
+    pub(super) size: Option<usize>,
+    /// Spans at most.
+    pub(super) most: Option<usize>,
+    /// Whether a trace may begin with this token.
+    pub(super) roots: Option<Arc<[bool]>>,
+}
+
+impl Limits {
+    /// Whether an example's root is one of these.
+    pub(super) fn begins_with(&self, example: &Example) -> bool {
+        let Some(roots) = &self.roots else {
+            return true;
+        };
+        let root = example.tokens.first().map(|&token| token as usize);
+        root.and_then(|root| roots.get(root))
+            .is_some_and(|asked| *asked)
+    }
+}
+
+/// A structure that still lacks times, unless a table grammar drew it.
+#[derive(Debug)]
+pub(super) enum Structure {
+    Grammar(Example),
+    Vae(Growing),
+}
+
+impl Structure {
+    pub(super) fn example(&self) -> &Example {
+        match self {
+            Self::Grammar(example) => example,
+            Self::Vae(growing) => &growing.example,
+        }
+    }
+
+    /// Whether it was drawn to its end.
+    pub(super) fn is_whole(&self) -> bool {
+        match self {
+            Self::Grammar(_) => true,
+            Self::Vae(growing) => growing.is_whole(),
+        }
+    }
 }
 
 impl Sampler {
@@ -70,6 +117,43 @@ impl Sampler {
             (Kind::Grammar(grammar, coder), size) => (0..count)
                 .map(|_| decode(&grammar.sample(rng, size), coder))
                 .collect(),
+        }
+    }
+
+    /// Draws so many structures. Those of a VAE that come to nothing under the limits are not
+    /// whole; those of a grammar may be beyond them.
+    pub(super) fn structures(
+        &mut self,
+        rng: &mut Rng,
+        count: usize,
+        limits: &Limits,
+    ) -> Vec<Structure> {
+        match &mut self.0 {
+            Kind::Vae(sampler) => {
+                let drawn = sampler.structures(rng, count, limits);
+                drawn.into_iter().map(Structure::Vae).collect()
+            }
+            Kind::Grammar(grammar, _) => (0..count)
+                .map(|_| Structure::Grammar(grammar.sample(rng, limits.size)))
+                .collect(),
+        }
+    }
+
+    /// Gives structures of this sampler their times.
+    pub(super) fn finish(&mut self, rng: &mut Rng, drawn: Vec<Structure>) -> Vec<Sampled> {
+        match &mut self.0 {
+            Kind::Vae(sampler) => {
+                let grown = drawn.into_iter().filter_map(|drawn| match drawn {
+                    Structure::Vae(growing) => Some(growing),
+                    Structure::Grammar(_) => None,
+                });
+                let grown: Vec<Growing> = grown.collect();
+                sampler.finish(rng, &grown)
+            }
+            Kind::Grammar(_, coder) => {
+                let drawn = drawn.iter();
+                drawn.map(|drawn| decode(drawn.example(), coder)).collect()
+            }
         }
     }
 }

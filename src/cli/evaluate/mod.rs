@@ -1,6 +1,7 @@
 //! `doppelspan evaluate`
 
 mod ablations;
+mod conditions;
 mod samples;
 
 use std::path::PathBuf;
@@ -202,6 +203,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         evaluation.controls.insert(control, measured);
     }
     work.progress.end();
+    conditions::ask(arguments, &texts, &held_out, &mut evaluation)?;
     ablations::ablate(arguments, &texts, &held_out, &mut evaluation)?;
     let json = serde_json::to_string_pretty(&evaluation.json())?;
     write(folder, "report.json", json.as_bytes())?;

@@ -1,5 +1,6 @@
 //! Samples of traces side by side: rows, JSON, text, a page.
 
+mod asked;
 mod page;
 mod pictures;
 mod plot;
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::figures::{Bar, Bars, METRICS, Metric, Spread};
 use super::timing::bias;
-use super::{ABLATED, Ablation, Control, LIMITS, Measured, Observed};
+use super::{ABLATED, Ablation, Control, Kept, LIMITS, Measured, Observed, SizesGiven};
 use crate::features::Interner;
 use crate::trace::Trace;
 
@@ -47,6 +48,10 @@ pub struct Evaluation {
     pub controls: BTreeMap<Control, Measured>,
     /// What is left without a latent.
     pub ablations: Vec<Ablation>,
+    /// How the first model kept to conditions: C1.
+    pub kept: Vec<Kept>,
+    /// The first model with sizes left to it, and given: U3.
+    pub sizes: Vec<SizesGiven>,
     /// How the model learnt: optimiser step, loss, held-out nats of the VAE and of the grammar.
     pub curve: Vec<(u64, f64, f64, f64)>,
 }
@@ -151,6 +156,8 @@ impl Evaluation {
             "controls": controls,
             "ablations": self.ablations,
             "limits": LIMITS,
+            "conditions": self.kept,
+            "sizes": self.sizes,
             "curve": self.curve,
         })
     }

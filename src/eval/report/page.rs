@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::pictures::{curve, pictures};
 use super::plot::escape;
-use super::{Evaluation, Row, ablations, figure};
+use super::{Evaluation, Row, ablations, asked, figure};
 use crate::eval::{Control, LIMITS, Observed};
 use crate::features::Interner;
 use crate::trace::Trace;
@@ -50,10 +50,11 @@ chance (random) get.{several}</p>
 <p class="key"><span><i class="observed"></i>observed</span><span><i class="synthetic"></i>synthetic</span></p>
 <ul>{inputs}{notes}</ul>
 <h2>Figures</h2><div class="scroll">{}</div>
-{}{body}</body></html>
+{}{}{body}</body></html>
 "#,
         table(evaluation),
-        ablated(evaluation)
+        ablated(evaluation),
+        asked_for(evaluation)
     )
 }
 
@@ -73,6 +74,21 @@ fn ablated(evaluation: &Evaluation) -> String {
             escape(LIMITS)
         ),
     }
+}
+
+/// The tables of what was asked of the first model.
+fn asked_for(evaluation: &Evaluation) -> String {
+    let tables = asked::tables(evaluation).into_iter().map(|(title, rows)| {
+        let rows = rows.iter().map(|cells| {
+            let cells = cells
+                .iter()
+                .map(|cell| format!("<td>{}</td>", escape(cell)));
+            format!("<tr>{}</tr>\n", cells.collect::<String>())
+        });
+        let rows: String = rows.collect();
+        format!(r#"<h2>{title}</h2><div class="scroll"><table><tbody>{rows}</tbody></table></div>"#)
+    });
+    tables.collect()
 }
 
 fn section(body: &mut String, title: &str, charts: &str) {

@@ -4,7 +4,7 @@ use rand::RngExt as _;
 
 use super::*;
 use crate::chance::stream;
-use crate::eval::{Ablated, Bench, Effort, ObservedFeatures, random};
+use crate::eval::{Ablated, Bench, Effort, Figures, ObservedFeatures, random};
 use crate::features::Interner;
 use crate::trace::{Span, SpanKind, StatusCode};
 
@@ -75,6 +75,18 @@ fn evaluate(check: impl FnOnce(&Evaluation, Observed<'_>, &Interner)) {
             noise: false,
             figures: Ablated::new(&held_out, &texts, 1).figures(&one).unwrap(),
         }],
+        kept: vec![Kept {
+            asked: "shop/GET <cart>".to_owned(),
+            traces: [100, 99],
+            met: 0.99,
+            structures: 7.5,
+        }],
+        sizes: [false, true]
+            .map(|given| SizesGiven {
+                given,
+                figures: Figures::from([("c2st", 0.5)]),
+            })
+            .into(),
         curve: vec![(0, 9.0, 9.0, 8.0), (100, 5.0, 6.0, 8.0)],
     };
     check(&evaluation, observed, &texts);
@@ -128,6 +140,9 @@ fn the_table_has_a_line_for_each_row_and_says_which_bars_are_missed() {
         }
         assert!(text.contains("≤ 0.7 reached"), "{text}");
         assert!(text.contains("ablation no <code>"), "{text}");
+        for there in ["shop/GET <cart>", "99 of 100", "given, of its own"] {
+            assert!(text.contains(there), "{text}");
+        }
         assert!(text.contains("one.model: told by "), "{text}");
         assert!(text.ends_with("note: a <note>"), "{text}");
     });
@@ -152,7 +167,7 @@ fn the_page_needs_nothing_else_and_takes_names_for_text() {
             assert!(page.contains(there), "{there}");
         }
         for absent in [
-            "<script", "http://", "https://", "<basket>", "<code>", "NaN",
+            "<script", "http://", "https://", "<basket>", "<code>", "<cart>", "NaN",
         ] {
             assert!(!page.contains(absent), "{absent}");
         }

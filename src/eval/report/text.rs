@@ -1,6 +1,6 @@
 //! The table for a terminal.
 
-use super::{Evaluation, Row, ablations, figure};
+use super::{Evaluation, Row, ablations, asked, figure};
 use crate::eval::Control;
 
 const NAME: usize = 42;
@@ -44,6 +44,14 @@ pub(super) fn table(evaluation: &Evaluation) -> String {
             .map(|cell| format!(" {cell:>COLUMN$}"))
             .collect();
         lines.push(format!("ablation {:NAME$}{told}", model.concat()));
+    }
+    for (title, rows) in asked::tables(evaluation) {
+        lines.push(title.to_owned());
+        lines.extend(rows.iter().map(|cells| {
+            let (name, told) = cells.split_at(1);
+            let told = told.iter().map(|cell| format!(" {cell:>COLUMN$}"));
+            format!("    {:NAME$}{}", name.concat(), told.collect::<String>())
+        }));
     }
     lines.extend(evaluation.notes.iter().map(|note| format!("note: {note}")));
     lines.join("\n")

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use rand::RngExt as _;
 
+use super::serve::Limits;
 use crate::chance::Rng;
 use crate::features::context::Memory;
 use crate::features::timing::Coder;
@@ -23,7 +24,8 @@ use crate::model::{Example, VaeError, Weights};
 use crate::trace::{Link, StatusCode};
 use choice::{Choose, Draw, Median};
 use latents::{Replay, Told};
-use structure::{Growing, Structure};
+pub(super) use structure::Growing;
+use structure::Structure;
 use timing::{Timed, Timing};
 
 /// Traces drawn abreast.
@@ -127,6 +129,24 @@ impl VaeSampler {
             drawn.extend(self.times(&growing, &mut Draw::new(codes.len(), rng)));
         }
         drawn
+    }
+
+    /// Draws so many structures; those that can't meet the limits are given up, not whole.
+    pub(super) fn structures(&self, rng: &mut Rng, count: usize, limits: &Limits) -> Vec<Growing> {
+        if let Some(size) = limits.size {
+            return self.of_size(rng, count, size.clamp(1, self.max_spans));
+        }
+        let most = limits.most.unwrap_or(usize::MAX);
+        self.grown(rng, count, |code| {
+            let growing = Growing::up_to(code, self.max_spans, most);
+            growing.beginning_with(limits.roots.clone())
+        })
+    }
+
+    /// Draws the times of structures.
+    pub(super) fn finish(&mut self, rng: &mut Rng, growing: &[Growing]) -> Vec<Sampled> {
+        let mut choose = Draw::new(growing.len(), rng);
+        self.times(growing, &mut choose)
     }
 
     /// Traces of codes drawn from the prior, every coordinate of z_v at its median: equal codes give

@@ -1,6 +1,8 @@
 //! Structures: token, status, attribute profile, number of children and link of each span, in
 //! depth-first pre-order.
 
+use std::sync::Arc;
+
 use super::ABREAST;
 use super::choice::{Choose, Event};
 use super::layer::{First, Input, Layer, Rows, matrix, relu};
@@ -35,8 +37,8 @@ pub(super) struct Structure {
 
 /// A structure while it grows.
 #[derive(Debug, Default)]
-pub(super) struct Growing {
-    pub(super) example: Example,
+pub(in crate::synthesizer) struct Growing {
+    pub(in crate::synthesizer) example: Example,
     pub(super) code: usize,
     /// Spans there are to be at least and at most: numbers of children that lead elsewhere are
     /// not chosen.
@@ -44,6 +46,8 @@ pub(super) struct Growing {
     most: usize,
     /// Spans above which it is given up, not whole.
     limit: usize,
+    /// Tokens that a trace may begin with; with another, it is given up.
+    roots: Option<Arc<[bool]>>,
     tree: Tree,
     /// Rows of the profile tables that the spans have.
     profiles: Vec<u32>,
@@ -71,13 +75,26 @@ impl Growing {
         }
     }
 
+    /// As it is, but given up if it begins with none of these tokens.
+    pub(super) fn beginning_with(self, roots: Option<Arc<[bool]>>) -> Self {
+        Self { roots, ..self }
+    }
+
     /// Whether every span has all its children.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(in crate::synthesizer) fn is_whole(&self) -> bool {
         self.tree.is_whole()
     }
 
     fn grows(&self) -> bool {
-        !self.is_whole() && self.tree.certain() <= self.limit as u64
+        !self.is_whole() && self.tree.certain() <= self.limit as u64 && self.begins_well()
+    }
+
+    fn begins_well(&self) -> bool {
+        let root = self.example.tokens.first();
+        match (&self.roots, root) {
+            (Some(roots), Some(&root)) => roots.get(root as usize).is_some_and(|asked| *asked),
+            _ => true,
+        }
     }
 }
 
