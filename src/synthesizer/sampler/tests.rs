@@ -266,8 +266,8 @@ fn nothing_is_masked_but_what_has_no_place() {
 fn without_noise_a_code_is_one_trace() {
     let vae = vae(3);
     let mut sampler = sampler(&vae);
-    let drawn = sampler.sample_medians(&mut chance::stream(3, "draw"), 50);
-    assert_eq!(drawn.len(), 50);
+    let drawn = sampler.sample_medians(&mut chance::stream(3, "draw"), 9);
+    assert_eq!(drawn.len(), 9);
     drawn.iter().for_each(check_whole);
     let mut distinct: Vec<&Sampled> = Vec::new();
     for sampled in &drawn {
