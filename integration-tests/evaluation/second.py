@@ -75,7 +75,7 @@ def load(path):
                     parent = span.get("parentSpanId", "").strip("0") and span["parentSpanId"]
                     start, end = int(span["startTimeUnixNano"]), int(span["endTimeUnixNano"])
                     links = tuple(link["spanId"] for link in span.get("links", []) if link["traceId"] == span["traceId"])
-                    failed = span.get("status", {}).get("code") in (2, "STATUS_CODE_ERROR")
+                    failed = (span.get("status") or {}).get("code") in (2, "STATUS_CODE_ERROR")
                     one = (start, end, parent, (service, span.get("name", "")), links, failed)
                     known = spans[span["traceId"]]
                     known[span["spanId"]] = min(one, known.get(span["spanId"], one))
