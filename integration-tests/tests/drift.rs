@@ -60,8 +60,9 @@ fn a_steady_system_never_drifts() {
     for system in System::ALL {
         let texts = Arc::new(Interner::default());
         let mut learner = learner(&texts);
-        let (noticed, _) = learn(&mut learner, &traffic(system, 3, 3_000, &texts));
-        assert!(noticed.is_empty(), "{system}: {noticed:?}");
+        let (noticed, _) = learn(&mut learner, &traffic(system, 3, 2_000, &texts));
+        let drift = learner.status().drift;
+        assert!(noticed.is_empty(), "{system}: {noticed:?}, {drift:?}");
     }
 }
 
@@ -69,22 +70,22 @@ fn a_steady_system_never_drifts() {
 fn a_switch_is_noticed_and_followed_and_the_way_back_is_shorter() {
     let texts = Arc::new(Interner::default());
     let mut learner = learner(&texts);
-    let a = traffic(System::Shop, 1, 4_000, &texts);
-    let b = traffic(System::TicketOffice, 2, 2_000, &texts);
+    let a = traffic(System::Shop, 1, 3_000, &texts);
+    let b = traffic(System::TicketOffice, 2, 1_500, &texts);
 
-    let (noticed, first) = learn(&mut learner, &a[..2_000]);
+    let (noticed, first) = learn(&mut learner, &a[..1_500]);
     assert!(noticed.is_empty(), "{noticed:?}");
     let labels = learner.status().tokens;
     let (noticed, _) = learn(&mut learner, &b);
     assert_eq!(noticed.len(), 1, "{noticed:?}");
-    assert!((2_050..2_300).contains(&noticed[0]), "{noticed:?}");
+    assert!((1_550..1_800).contains(&noticed[0]), "{noticed:?}");
     assert!(learner.status().tokens > labels, "B's labels are learnt");
 
     // Labels of A are still known: nothing of it waits.
     let waiting = learner.status().traces_waiting;
-    let (noticed, back) = learn(&mut learner, &a[2_000..]);
+    let (noticed, back) = learn(&mut learner, &a[1_500..]);
     assert_eq!(noticed.len(), 1, "{noticed:?}");
-    assert!((4_050..4_300).contains(&noticed[0]), "{noticed:?}");
+    assert!((3_050..3_300).contains(&noticed[0]), "{noticed:?}");
     assert!(learner.status().traces_waiting <= waiting);
     // The held-out traces are of both for a while; at the end they are of A alone again.
     let (before, after) = (first[first.len() - 1], back[back.len() - 1]);

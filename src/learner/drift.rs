@@ -17,8 +17,10 @@ const RECENT: usize = 250;
 const EARLIER: std::ops::RangeInclusive<usize> = 500..=1_000;
 /// Traces between two comparisons.
 const EVERY: u64 = 50;
-/// Comparisons in a row that must tell the same: a burst is not a regime.
-const IN_A_ROW: u32 = 2;
+/// Comparisons in a row that must tell of another mix, and of another latency: a burst is no regime,
+/// and a store that is slow for a while, which happens in steady traffic, is not either. The second
+/// is as long as all the newest traces.
+const IN_A_ROW: [u32; 2] = [2, 5];
 /// Labels of a trace whose durations are looked at, at most.
 const LABELS: usize = 64;
 /// An operation needs so many of the newest traces, and twice as many earlier ones.
@@ -86,7 +88,8 @@ pub(super) struct Watch {
     recent: VecDeque<Summary>,
     earlier: VecDeque<Summary>,
     seen: u64,
-    in_a_row: u32,
+    /// Comparisons so far that told of another mix, and of another latency, without a break.
+    in_a_row: [u32; 2],
 }
 
 impl Watch {
@@ -105,16 +108,23 @@ impl Watch {
         }
         drift.mix = mix(&self.earlier, &self.recent);
         drift.latency = latency(&self.earlier, &self.recent);
-        let apart = drift.mix >= MIX || drift.latency >= SHIFT;
-        self.in_a_row = if apart { self.in_a_row + 1 } else { 0 };
-        if self.in_a_row < IN_A_ROW {
-            drift.on &= apart;
+        let apart = [drift.mix >= MIX, drift.latency >= SHIFT];
+        for (row, apart) in self.in_a_row.iter_mut().zip(apart) {
+            *row = if apart { *row + 1 } else { 0 };
+        }
+        if self
+            .in_a_row
+            .iter()
+            .zip(IN_A_ROW)
+            .all(|(row, least)| *row < least)
+        {
+            drift.on &= apart.contains(&true);
             return false;
         }
         // What was before is no measure of what comes now, and some of the newest are of before.
         self.earlier.clear();
         self.recent.clear();
-        self.in_a_row = 0;
+        self.in_a_row = [0; 2];
         drift.noticed += 1;
         drift.on = true;
         drift.at = Some(number);
@@ -247,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_doubled_latency_of_one_operation_is_noticed() {
-        check(&[(3_000, 0.5, 1.0), (3_000, 0.5, 2.0)], &[3_050..3_350]);
+        check(&[(3_000, 0.5, 1.0), (3_000, 0.5, 2.0)], &[3_250..3_550]);
     }
 
     #[test]
