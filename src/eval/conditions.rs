@@ -156,7 +156,8 @@ mod tests {
     use crate::model::{Example, Grammar, GrammarSizes, TimeCode};
     use crate::trace::SpanKind;
 
-    /// A model of roots with 1 to 6 calls, of which one in ten fails.
+    /// A model of roots with 1 to 6 calls, of which one in ten fails, and of twenty shapes that it
+    /// draws once in two thousand traces each.
     fn published() -> Published {
         let mut grammar = Grammar::new(GrammarSizes {
             start_modes: START_MODES as u32,
@@ -165,8 +166,11 @@ mod tests {
             max_contexts: 100_000,
             max_spans: 60,
         });
-        for round in 0..600_u32 {
-            let calls = 1 + round % 6;
+        for round in 0..620_u32 {
+            let (calls, times) = match round.checked_sub(600) {
+                None => (1 + round % 6, 1.0),
+                Some(odd) => (8 + odd, 0.3),
+            };
             let spans = calls as usize + 1;
             let code = TimeCode {
                 mode: 0,
@@ -184,7 +188,7 @@ mod tests {
             };
             (example.tokens[0], example.arity[0]) = (round % 2, calls);
             example.start[0] = TimeCode::default();
-            grammar.learn(&example, 1.0);
+            grammar.learn(&example, times);
         }
         let word = |operation: &str| Word {
             service: "shop".into(),
