@@ -146,7 +146,7 @@ async fn what_is_asked_for_is_what_is_written_and_what_can_t_be_is_said() -> any
     check_refused(
         model.0,
         &never,
-        &["at least 1900 spans", "of 20000 structures"],
+        &["at least 1900 spans", "structures that the model drew"],
     )
     .await?;
     Ok(())
