@@ -219,7 +219,7 @@ mod tests {
     }
 
     /// The numbers of the traces at which a change was noticed.
-    fn check(regimes: &[Regime], expected: &[std::ops::Range<u64>]) {
+    fn check(regimes: &[Regime], expected: &[(u64, u64)]) {
         let rng = &mut chance::stream(4, "regimes");
         let (mut watch, mut drift) = (Watch::default(), Drift::default());
         let (mut number, mut noticed) = (0, Vec::new());
@@ -236,7 +236,7 @@ mod tests {
             && noticed
                 .iter()
                 .zip(expected)
-                .all(|(at, range)| range.contains(at));
+                .all(|(at, (from, to))| (from..to).contains(&at));
         assert!(told, "{noticed:?}, not {expected:?}; {drift:?}");
         assert_eq!(drift.noticed as usize, expected.len());
         assert_eq!(drift.at, noticed.last().copied());
@@ -250,14 +250,14 @@ mod tests {
 
     #[test]
     fn another_mix_of_requests_is_noticed_once_and_so_is_the_way_back() {
-        check(&[(3_000, 0.2, 1.0), (3_000, 0.6, 1.0)], &[3_050..3_300]);
+        check(&[(3_000, 0.2, 1.0), (3_000, 0.6, 1.0)], &[(3_050, 3_300)]);
         let there_and_back = [(2_000, 0.0, 1.0), (2_000, 1.0, 1.0), (2_000, 0.0, 1.0)];
-        check(&there_and_back, &[2_050..2_200, 4_050..4_200]);
+        check(&there_and_back, &[(2_050, 2_200), (4_050, 4_200)]);
     }
 
     #[test]
     fn a_doubled_latency_of_one_operation_is_noticed() {
-        check(&[(3_000, 0.5, 1.0), (3_000, 0.5, 2.0)], &[3_250..3_550]);
+        check(&[(3_000, 0.5, 1.0), (3_000, 0.5, 2.0)], &[(3_250, 3_550)]);
     }
 
     #[test]

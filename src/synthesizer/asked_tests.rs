@@ -259,7 +259,7 @@ fn an_unknown_root_is_told_with_the_nearest_that_are_drawn() {
         ..Conditions::default()
     };
     let (known, unknown) = ("service0/GET /0", "service0/get /9");
-    let words = published.words.clone();
+    let words = published.words;
     let fault = Asked::new(&ask(&[known, unknown]), &mut sampler, &words).unwrap_err();
     assert_eq!(fault.nearest.first().map(String::as_str), Some(known));
     assert!(fault.to_string().contains(unknown));

@@ -46,9 +46,9 @@ impl Conditions {
     pub fn faults(&self, most: usize) -> Vec<(&'static str, String)> {
         let mut faults = Vec::new();
         for root in &self.roots {
-            if !root
+            if root
                 .split_once('/')
-                .is_some_and(|(service, _)| !service.is_empty())
+                .is_none_or(|(service, _)| service.is_empty())
             {
                 let fault = format!("must be `service/operation`, got `{root}`");
                 faults.push(("roots", fault));

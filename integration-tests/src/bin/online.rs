@@ -39,8 +39,11 @@ const SIDE: usize = 1_000;
 /// What must be reached, as a share of the offline figure.
 const SHARE: f64 = 0.95;
 
+/// How good a figure is: the more the better.
+type Good = fn(f64) -> f64;
+
 /// The figures: name, and how good a value is, from 0 to 1.
-const FIGURES: [(&str, fn(f64) -> f64); 5] = [
+const FIGURES: [(&str, Good); 5] = [
     ("overall fidelity", |value| value),
     ("edges, 1 − √JSD", |value| value),
     ("shape total variation", |value| 1.0 - value),
