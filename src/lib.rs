@@ -11,6 +11,8 @@ pub mod connector;
 pub mod eval;
 pub mod exporter;
 pub mod features;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod learner;
 pub mod model;
 pub mod otlp;

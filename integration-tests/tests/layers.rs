@@ -11,6 +11,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("model", &[]),
     ("config", &[]),
+    ("kafka", &["config"]),
     ("otlp", &["trace"]),
     ("features", &["trace", "model", "chance"]),
     (
@@ -53,11 +54,19 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
     (
         "exporter",
-        &["trace", "otlp", "pipeline", "config", "telemetry", "chance"],
+        &[
+            "trace",
+            "otlp",
+            "pipeline",
+            "config",
+            "telemetry",
+            "chance",
+            "kafka",
+        ],
     ),
     (
         "receiver",
-        &["trace", "otlp", "pipeline", "config", "telemetry"],
+        &["trace", "otlp", "pipeline", "config", "telemetry", "kafka"],
     ),
     (
         "connector",
@@ -73,6 +82,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "config",
             "chance",
             "telemetry",
+            "kafka",
         ],
     ),
     (

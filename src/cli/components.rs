@@ -27,10 +27,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         "receivers": list(&[
             ("otlp", "takes OTLP over gRPC and HTTP"),
             ("otlpjsonfile", "reads files of OTLP/JSON lines, plain or compressed, whole or followed"),
+            #[cfg(feature = "kafka")]
+            ("kafka", "reads topics of Apache Kafka as a member of a consumer group"),
         ]),
         "exporters": list(&[
             ("otlp_grpc", "sends OTLP over gRPC (alias: otlp)"),
             ("otlp_http", "sends OTLP over HTTP (alias: otlphttp)"),
+            #[cfg(feature = "kafka")]
+            ("kafka", "writes requests, or whole traces by their ids, to a topic of Apache Kafka"),
             ("file", "writes OTLP/JSON lines or framed protobuf, with rotation"),
             ("debug", "says what passes in the log"),
         ]),

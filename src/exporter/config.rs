@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Deserializer};
 
+#[cfg(feature = "kafka")]
+use super::kafka;
 use super::{debug, file, otlp_grpc, otlp_http};
 use crate::config::{Faults, Present};
 
@@ -12,6 +14,9 @@ pub enum Config {
     OtlpGrpc(Box<otlp_grpc::Config>),
     /// OTLP over HTTP.
     OtlpHttp(Box<otlp_http::Config>),
+    /// A topic of Apache Kafka.
+    #[cfg(feature = "kafka")]
+    Kafka(Box<kafka::Config>),
     /// A file.
     File(Box<file::Config>),
     /// The log.
@@ -20,7 +25,14 @@ pub enum Config {
 
 impl Config {
     /// The types that can be written, without deprecated names.
-    pub const KINDS: [&'static str; 4] = ["otlp_grpc", "otlp_http", "file", "debug"];
+    pub const KINDS: &'static [&'static str] = &[
+        "otlp_grpc",
+        "otlp_http",
+        #[cfg(feature = "kafka")]
+        "kafka",
+        "file",
+        "debug",
+    ];
 
     /// Reads the keys of a type; none where the type is not known. Nothing after the id means
     /// all defaults.
@@ -31,6 +43,8 @@ impl Config {
         Ok(Some(match deprecated(kind).unwrap_or(kind) {
             "otlp_grpc" => Self::OtlpGrpc(keys(deserializer)?),
             "otlp_http" => Self::OtlpHttp(keys(deserializer)?),
+            #[cfg(feature = "kafka")]
+            "kafka" => Self::Kafka(keys(deserializer)?),
             "file" => Self::File(keys(deserializer)?),
             "debug" => Self::Debug(keys(deserializer)?),
             _ => return Ok(None),
@@ -42,6 +56,8 @@ impl Config {
         match self {
             Self::OtlpGrpc(config) => config.check(faults),
             Self::OtlpHttp(config) => config.check(faults),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(config) => config.check(faults),
             Self::File(config) => config.check(faults),
             Self::Debug(config) => config.check(faults),
         }

@@ -1,4 +1,4 @@
-//! Exporters: `otlp_grpc`, `otlp_http`, `file`, `debug`.
+//! Exporters: `otlp_grpc`, `otlp_http`, `kafka`, `file`, `debug`.
 //!
 //! All of them are a sending queue, consumers that send and try again, and a backend behind one
 //! `send`. What a backend has not acknowledged stays in the queue's room, so that a full queue
@@ -13,6 +13,8 @@ mod failure;
 pub mod file;
 mod headers;
 pub(crate) mod json;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod otlp_grpc;
 pub mod otlp_http;
 #[cfg(test)]
@@ -74,6 +76,8 @@ pub struct Exporter {
 enum Backend {
     Grpc(otlp_grpc::Caller),
     Http(otlp_http::Poster),
+    #[cfg(feature = "kafka")]
+    Kafka(Box<kafka::Writer>),
     File(file::Shelf),
     Debug(String, debug::Printer),
     #[cfg(test)]
@@ -117,6 +121,14 @@ pub fn bind(
             &config.sending_queue,
             config.retry_on_failure.clone(),
             config.timeout.duration(),
+        ),
+        #[cfg(feature = "kafka")]
+        Config::Kafka(config) => (
+            Backend::Kafka(Box::new(kafka::Writer::new(&name, config).map_err(fault)?)),
+            &config.sending_queue,
+            config.retry_on_failure.clone(),
+            // The client itself ends an attempt in time, so that it is known how it ended.
+            Duration::ZERO,
         ),
         Config::File(config) => (
             Backend::File(file::Shelf::new(config).map_err(fault)?),
@@ -210,6 +222,8 @@ impl Backend {
         match self {
             Self::Grpc(caller) => caller.send(payload).await,
             Self::Http(poster) => poster.send(payload).await,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(writer) => writer.send(payload).await,
             Self::File(shelf) => shelf.send(payload),
             Self::Debug(name, printer) => printer.send(name, payload),
             #[cfg(test)]

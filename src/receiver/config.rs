@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Deserializer};
 
+#[cfg(feature = "kafka")]
+use super::kafka::KafkaConfig;
 use super::otlp::OtlpConfig;
 use super::otlpjsonfile::FileConfig;
 use crate::config::{Faults, Present};
@@ -13,11 +15,19 @@ pub enum Config {
     Otlp(Box<OtlpConfig>),
     /// Files of OTLP requests.
     OtlpJsonFile(FileConfig),
+    /// Topics of Apache Kafka.
+    #[cfg(feature = "kafka")]
+    Kafka(Box<KafkaConfig>),
 }
 
 impl Config {
     /// The types that can be written.
-    pub const KINDS: [&'static str; 2] = ["otlp", "otlpjsonfile"];
+    pub const KINDS: &'static [&'static str] = &[
+        "otlp",
+        "otlpjsonfile",
+        #[cfg(feature = "kafka")]
+        "kafka",
+    ];
 
     /// Reads the keys of a type; none where the type is not known. Nothing after the id means
     /// all defaults.
@@ -35,6 +45,12 @@ impl Config {
                 let keys = Present::<FileConfig>::deserialize(deserializer)?;
                 Some(Self::OtlpJsonFile(keys.into_option().unwrap_or_default()))
             }
+            #[cfg(feature = "kafka")]
+            "kafka" => {
+                let keys = Present::<KafkaConfig>::deserialize(deserializer)?;
+                let keys = keys.into_option().unwrap_or_default();
+                Some(Self::Kafka(Box::new(keys)))
+            }
             _ => None,
         })
     }
@@ -44,6 +60,8 @@ impl Config {
         match self {
             Self::Otlp(config) => config.check(faults),
             Self::OtlpJsonFile(config) => config.check(faults),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(config) => config.check(faults),
         }
     }
 }

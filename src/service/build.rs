@@ -11,6 +11,8 @@ use crate::config::{ComponentId, ListenAddress};
 use crate::connector::Synthesizer;
 use crate::otlp::view::Limits;
 use crate::pipeline::{Intake, Outlet, QueueSender};
+#[cfg(feature = "kafka")]
+use crate::receiver::kafka::KafkaReceiver;
 use crate::receiver::otlp::OtlpReceiver;
 use crate::receiver::otlpjsonfile::FileReceiver;
 use crate::{chance, exporter, receiver};
@@ -172,6 +174,8 @@ async fn start_receivers(
     running: &mut Running,
 ) -> Result<(), StartError> {
     let (mut bound, mut files) = (Vec::new(), Vec::new());
+    #[cfg(feature = "kafka")]
+    let mut topics = Vec::new();
     for (id, ends) in routes {
         let Some(config) = document.receivers.get(id) else {
             continue;
@@ -198,6 +202,12 @@ async fn start_receivers(
                 files.push(FileReceiver::new(config, intake("file")));
                 continue;
             }
+            #[cfg(feature = "kafka")]
+            receiver::Config::Kafka(config) => {
+                let made = KafkaReceiver::new(&id.to_string(), config, intake("kafka"));
+                topics.push(made.map_err(StartError::of(format!("receivers.{id}")))?);
+                continue;
+            }
         };
         let receiver = OtlpReceiver::bind(config, intake).await;
         let receiver = receiver.map_err(StartError::of(format!("receivers.{id}")))?;
@@ -216,6 +226,12 @@ async fn start_receivers(
     }
     // Nothing is taken before everything is there.
     for receiver in files {
+        running
+            .receivers
+            .spawn(receiver.run(running.intake_stop.clone()));
+    }
+    #[cfg(feature = "kafka")]
+    for receiver in topics {
         running
             .receivers
             .spawn(receiver.run(running.intake_stop.clone()));

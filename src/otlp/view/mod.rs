@@ -10,6 +10,7 @@ mod cut;
 mod fault;
 mod group;
 mod span;
+mod split;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ pub use attribute::{Attributes, RawAttribute, ValueView, Whole};
 pub use cut::cut;
 pub use group::ResourceView;
 pub use span::{Carried, Carry, EventView, Events, Links, SpanView};
+pub use split::{Part, split};
 
 /// What one request may ask of us before anything is built from it.
 #[derive(Debug, Clone)]

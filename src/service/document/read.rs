@@ -54,14 +54,14 @@ fn read(tree: &mut Tree, faults: &mut Faults) -> Document {
     let receivers = section(
         root,
         "receivers",
-        &receiver::Config::KINDS,
+        receiver::Config::KINDS,
         faults,
         |kind, value| tracked(value, |d| receiver::Config::read(kind, d)),
     );
     let exporters = section(
         root,
         "exporters",
-        &exporter::Config::KINDS,
+        exporter::Config::KINDS,
         faults,
         |kind, value| tracked(value, |d| exporter::Config::read(kind, d)),
     );
