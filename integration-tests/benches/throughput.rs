@@ -19,7 +19,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use integration_tests::{Reading, free_port, process, raw, usage};
+use integration_tests::{Reading, free_port, peers, process, raw, usage};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
@@ -315,7 +315,7 @@ fn number(variable: &str, default: u64) -> u64 {
 
 fn programs() -> anyhow::Result<Vec<(Middle, &'static str, PathBuf)>> {
     let doppelspan = process::binary()?;
-    let collector = process::root().join(".peers/otelcol");
+    let collector = peers::path("collector");
     let mut programs = vec![
         (
             Middle::Forwarding,
