@@ -5,6 +5,7 @@
     reason = "a harness reads clocks and the environment as a user's shell does"
 )]
 
+pub mod broker;
 pub mod document;
 pub mod http;
 pub mod jaeger;
@@ -22,6 +23,7 @@ pub mod traffic;
 pub mod usage;
 pub mod validity;
 
+pub use broker::Broker;
 pub use document::{Document, Shape};
 pub use jaeger::Jaeger;
 pub use process::{Running, free_port};

@@ -49,6 +49,13 @@ fn each_key_table_is_the_config() {
     check(readme, "`keepalive`", &otlp_grpc::Keepalive::default());
     let readme = include_str!("otlp_http/README.md");
     check(readme, "Keys", &otlp_http::Config::default());
+    #[cfg(feature = "kafka")]
+    {
+        let readme = include_str!("kafka/README.md");
+        check(readme, "Keys", &kafka::Config::default());
+        check(readme, "`traces`", &kafka::TracesConfig::default());
+        check(readme, "`producer`", &kafka::ProducerConfig::default());
+    }
     let readme = include_str!("file/README.md");
     check(readme, "Keys", &file::Config::default());
     check(readme, "`rotation`", &file::Rotation::default());
