@@ -181,6 +181,8 @@ async fn what_a_collector_writes_to_a_topic_is_read_byte_for_byte_in_both_encodi
         let piece = piece(&receiver, &writing)?;
         let running = piece.start().await?;
 
+        // A message of no use costs itself only.
+        broker.produce(&topic, &[b"\xff no OTLP".to_vec()]).await?;
         let requests = traffic::requests(20, 50);
         let sent = traffic::send(&grpc, requests.clone()).await?;
         assert_eq!(sent.accepted, 1_000);
@@ -201,19 +203,26 @@ async fn what_a_collector_writes_to_a_topic_is_read_byte_for_byte_in_both_encodi
         if encoding == "otlp_proto" {
             // The very bytes of the messages went on.
             let records = broker.records(&topic).await?;
-            let written: BTreeSet<Vec<u8>> = records.into_iter().map(|r| r.value).collect();
+            let written = records.into_iter().map(|r| r.value);
+            let written: BTreeSet<_> = written.filter(|value| value[0] != 0xff).collect();
             assert!(messages(&file).into_iter().collect::<BTreeSet<_>>() == written);
         }
         let told = Reading::of(&piece.metrics).await?;
         let labels = [("receiver", "kafka"), ("transport", "kafka")];
         let accepted = told.count("otelcol_receiver_accepted_spans_total", &labels);
         assert_eq!(accepted, 1_000);
+        let odd = told.count("doppelspan_receiver_undecodable_requests_total", &labels);
+        assert_eq!(odd, 1);
 
         // What was handed over counts as read, once and for all.
         let messages = broker.records(&topic).await?.len() as i64;
         let (code, log) = running.terminate().await?;
         assert_eq!(code, Some(0), "{log}");
         assert_eq!(broker.committed("ours", &topic).await?, messages, "{log}");
+        assert!(
+            log.contains("a message is passed over") && log.contains("offset=0"),
+            "{log}"
+        );
         collector.terminate().await?;
     }
     Ok(())
@@ -361,5 +370,124 @@ async fn names_passwords_and_certificates_are_told_and_asked_for() -> anyhow::Re
     let (code, log) = running.terminate().await?;
     assert_eq!(code, Some(1), "{log}");
     assert!(log.contains("uthentication"), "{log}");
+    Ok(())
+}
+
+/// Sends requests one after the other until told to stop; the ids of the spans that were accepted.
+fn keep_sending(
+    grpc: &str,
+    stop: tokio_util::sync::CancellationToken,
+) -> tokio::task::JoinHandle<anyhow::Result<BTreeSet<Vec<u8>>>> {
+    let grpc = grpc.to_owned();
+    tokio::spawn(async move {
+        let mut accepted = BTreeSet::new();
+        for request in traffic::requests(100_000, 50) {
+            if stop.is_cancelled() {
+                break;
+            }
+            let ids = traffic::spans(&request).map(|span| span.span_id.clone());
+            let ids: Vec<_> = ids.collect();
+            let sent = traffic::send(&grpc, vec![request]).await?;
+            assert!(sent.accepted == 0 || sent.refused == 0);
+            if sent.accepted > 0 {
+                accepted.extend(ids);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(accepted)
+    })
+}
+
+fn arrived(sink: &Sink) -> BTreeSet<Vec<u8>> {
+    let requests = sink.requests();
+    let spans = requests.iter().flat_map(traffic::spans);
+    spans.map(|span| span.span_id.clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_or_a_backend_that_goes_and_comes_back_costs_no_accepted_span()
+-> anyhow::Result<()> {
+    let Some(mut broker) = Broker::start().await? else {
+        return Ok(());
+    };
+    broker.create_topic("spans", 3, &[]).await?;
+    let sink = Sink::start().await?;
+    let grpc = address()?;
+    let retry = "retry_on_failure: { initial_interval: 100ms, max_interval: 500ms }";
+    let writing = piece(
+        &otlp(&grpc),
+        &format!(
+            "kafka: {{ brokers: ['{}'], traces: {{ topic: spans }}, partition_traces_by_id: true, \
+             timeout: 2s, sending_queue: {{ queue_size: 20 }}, {retry} }}",
+            broker.address
+        ),
+    )?;
+    let reading = piece(
+        &format!(
+            "kafka: {{ brokers: ['{}'], traces: {{ topics: [spans] }}, group_id: g, \
+             initial_offset: earliest, session_timeout: 6s, heartbeat_interval: 1s }}",
+            broker.address
+        ),
+        &format!(
+            "otlp_grpc: {{ endpoint: '{}', tls: {{ insecure: true }}, \
+             sending_queue: {{ queue_size: 20, num_consumers: 2 }}, {retry} }}",
+            sink.address
+        ),
+    )?;
+    let (writer, reader) = (writing.start().await?, reading.start().await?);
+    let stop = tokio_util::sync::CancellationToken::new();
+    let sending = keep_sending(&grpc, stop.clone());
+    sink.wait_for_spans(500, PATIENCE).await?;
+
+    broker.stop().await?;
+    let log = "the writer's queue fills while the broker is away";
+    until(log, PATIENCE, || async {
+        let told = Reading::of(&writing.metrics).await?;
+        Ok(told.count("otelcol_receiver_refused_spans_total", &[]) > 0)
+    })
+    .await?;
+    broker.run().await?;
+    let so_far = sink.span_count();
+    sink.wait_for_spans(so_far + 500, PATIENCE).await?;
+
+    broker.kill().await?;
+    broker.run().await?;
+    let so_far = sink.span_count();
+    sink.wait_for_spans(so_far + 500, PATIENCE).await?;
+
+    // The backend is away for long enough that the partitions rest.
+    sink.set_unavailable(true);
+    until("the reader is refused by its queue", PATIENCE, || async {
+        let told = Reading::of(&reading.metrics).await?;
+        Ok(told.count("otelcol_receiver_refused_spans_total", &[]) > 20_000)
+    })
+    .await?;
+    sink.set_unavailable(false);
+
+    stop.cancel();
+    let accepted = sending.await??;
+    until("every accepted span arrives", PATIENCE, || {
+        let here = arrived(&sink);
+        let done = accepted.iter().all(|id| here.contains(id));
+        async move { Ok(done) }
+    })
+    .await
+    .map_err(|fault| {
+        let missing = accepted.difference(&arrived(&sink)).count();
+        anyhow::anyhow!("{fault}: {missing} of {} are missing", accepted.len())
+    })?;
+    for (who, running) in [("writer", writer), ("reader", reader)] {
+        let (code, log) = running.terminate().await?;
+        assert_eq!(code, Some(0), "{who}: {log}");
+        assert!(
+            log.contains("can't reach the Kafka cluster"),
+            "{who}: {log}"
+        );
+    }
+    eprintln!(
+        "{} spans were accepted, {} arrived",
+        accepted.len(),
+        sink.span_count()
+    );
     Ok(())
 }
