@@ -258,6 +258,18 @@ pub const LEARNER_DRIFT: Metric = Metric {
     help: "How far the newest traces are from those before: mix (total variation), latency (log10).",
 };
 
+/// Models exchanged with other instances.
+pub const EXCHANGE_MODELS: Metric = Metric {
+    name: "doppelspan_exchange_models",
+    help: "Models exchanged with other instances, by fate: sent, served, continued, declined, unreadable.",
+};
+
+/// Traces that the model that serves has learnt.
+pub const LEARNER_SERVED_TRACES: Metric = Metric {
+    name: "doppelspan_learner_served_traces",
+    help: "Traces that the model that serves has learnt, those of other instances included.",
+};
+
 /// Seconds since the start.
 pub const PROCESS_UPTIME: Metric = Metric {
     name: "otelcol_process_uptime",
@@ -314,6 +326,7 @@ pub const COUNTERS: &[Metric] = &[
     LEARNER_UNDONE_STEPS,
     LEARNER_SNAPSHOTS,
     LEARNER_DRIFTS,
+    EXCHANGE_MODELS,
     SYNTHESIZER_GIVEN_UP_SPANS,
     SYNTHESIZER_UNMET_TRACES,
 ];
@@ -335,6 +348,7 @@ pub const GAUGES: &[Metric] = &[
     LEARNER_LOSS,
     LEARNER_HELD_OUT_NATS,
     LEARNER_SERVING,
+    LEARNER_SERVED_TRACES,
     LEARNER_DRIFT,
     PROCESS_UPTIME,
     PROCESS_CPU_SECONDS,

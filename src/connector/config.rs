@@ -27,6 +27,9 @@ pub struct SynthesizerConfig {
     pub generation: GenerationConfig,
     /// Where the model outlives the process.
     pub checkpoint: CheckpointConfig,
+    /// How instances share what they have learnt.
+    #[cfg(feature = "kafka")]
+    pub model_exchange: super::exchange::ModelExchangeConfig,
 }
 
 /// How spans become traces.
@@ -215,7 +218,8 @@ impl SynthesizerConfig {
                 100,
                 1_000_000,
             );
-            if !learner.enabled && self.checkpoint.path.as_os_str().is_empty() {
+            if !learner.enabled && self.checkpoint.path.as_os_str().is_empty() && !self.exchanges()
+            {
                 faults.push(
                     "enabled",
                     "without learning there must be a model to draw from: write `checkpoint.path`",
@@ -239,6 +243,18 @@ impl SynthesizerConfig {
                 faults.push("interval", "must be longer than 0s; write `5m`, say");
             }
         });
+        #[cfg(feature = "kafka")]
+        faults.below("model_exchange", |faults| {
+            self.model_exchange.check(self.learner.enabled, faults);
+        });
+    }
+
+    /// Whether a model may come from another instance.
+    pub(super) fn exchanges(&self) -> bool {
+        #[cfg(feature = "kafka")]
+        return self.model_exchange.kafka.is_on();
+        #[cfg(not(feature = "kafka"))]
+        false
     }
 
     /// The interner of its taps, keyed by chance.

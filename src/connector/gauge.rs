@@ -118,6 +118,16 @@ impl LearnerGauge {
         self.missed.load(Ordering::Relaxed)
     }
 
+    /// A model was exchanged with another instance.
+    pub(super) fn exchanged(&self, fate: &'static str) {
+        counter!(t::EXCHANGE_MODELS.name, "connector" => self.id(), "fate" => fate).increment(1);
+    }
+
+    /// How much the model that serves has learnt.
+    pub(super) fn tell_served(&self, traces: u64) {
+        gauge!(t::LEARNER_SERVED_TRACES.name, "connector" => self.id()).set(traces as f64);
+    }
+
     pub(super) fn tell(&self, status: &Status) {
         let traces = [
             ("seen", status.traces_seen),

@@ -4,6 +4,7 @@ mod board;
 mod budget;
 mod config;
 mod emit;
+mod exchange;
 mod gauge;
 #[cfg(test)]
 mod readme;
@@ -19,6 +20,9 @@ pub use config::{
     AssemblerConfig, CheckpointConfig, GenerationConfig, GenerationMode, LearnerConfig,
     PrivacyConfig, SynthesizerConfig,
 };
+pub use exchange::Role;
+#[cfg(feature = "kafka")]
+pub use exchange::{KafkaExchangeConfig, ModelExchangeConfig};
 pub use synthesizer::{Synthesizer, SynthesizerError};
 
 /// Types of connectors that there are.

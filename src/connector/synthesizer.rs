@@ -15,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 use super::board::Board;
 use super::config::SynthesizerConfig;
 use super::emit::Emitter;
+#[cfg(feature = "kafka")]
+use super::exchange::Courier;
+use super::exchange::Exchange;
 use super::gauge::{EmitterGauge, LearnerGauge, ShardGauge};
 use super::shard::Shard;
 use super::teach::Teacher;
@@ -75,6 +78,10 @@ pub enum SynthesizerError {
         /// What the system says.
         source: io::Error,
     },
+    /// The Kafka client of the exchange of models can't be set up.
+    #[cfg(feature = "kafka")]
+    #[error("model_exchange.kafka: can't set up the Kafka client: {0}")]
+    Exchange(#[from] rdkafka::error::KafkaError),
     /// The system gives no thread, or no chance.
     #[error("{0}")]
     System(#[from] io::Error),
@@ -91,6 +98,14 @@ pub struct Synthesizer {
     shards: Vec<JoinHandle<()>>,
     learner: JoinHandle<()>,
     emitter: JoinHandle<()>,
+    courier: Option<Mail>,
+}
+
+/// The courier's thread, and what ends it: after the learner, whose last model it carries.
+#[derive(Debug)]
+struct Mail {
+    thread: JoinHandle<()>,
+    stop: CancellationToken,
 }
 
 impl Synthesizer {
@@ -147,6 +162,7 @@ impl Synthesizer {
         }
         // Only shards hold the channel from here on: it closes when the last of them ends.
         drop(traces_in);
+        let (exchange, courier) = exchange(&id, config, &chance)?;
         let teacher = Teacher {
             learner,
             cpu: config.learner.enabled.then_some(config.learner.cpu),
@@ -155,6 +171,10 @@ impl Synthesizer {
             board: board.clone(),
             gauge: LearnerGauge::new(&id, missed),
             checkpoint: checkpoint(config),
+            foreign: None,
+            newest: None,
+            sent: None,
+            exchange,
             began,
         };
         let emitter = Emitter {
@@ -181,6 +201,7 @@ impl Synthesizer {
             emitter: thread("synthesize".to_owned(), SYNTHESIZE, move || {
                 emitter.run(&stopped)
             })?,
+            courier,
         })
     }
 
@@ -208,6 +229,12 @@ impl Synthesizer {
         for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a thread of the synthesizer did not end cleanly");
+            }
+        }
+        if let Some(Mail { thread, stop }) = self.courier {
+            stop.cancel();
+            if thread.join().is_err() {
+                tracing::error!("the courier of models did not end cleanly");
             }
         }
         self.outlet.given()
@@ -261,6 +288,37 @@ fn checkpoint(config: &SynthesizerConfig) -> Option<(PathBuf, Duration)> {
     written.then(|| (checkpoint.path.clone(), checkpoint.interval.duration()))
 }
 
+/// The ends of the exchange of models for the learner's thread, and the thread that carries them.
+#[cfg(feature = "kafka")]
+fn exchange(
+    id: &str,
+    config: &SynthesizerConfig,
+    chance: &Chance,
+) -> Result<(Option<Exchange>, Option<Mail>), SynthesizerError> {
+    let Some(kafka) = config.model_exchange.kafka.as_ref() else {
+        return Ok((None, None));
+    };
+    // Instances of the same seed are not the same instance.
+    let fresh = Chance::new(None)?.key("instance") ^ chance.key("instance");
+    let (courier, exchange) = Courier::new(id, kafka, fresh)?;
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let thread = thread("exchange".to_owned(), SYNTHESIZE, move || {
+        courier.run(&stopped);
+    })?;
+    Ok((Some(exchange), Some(Mail { thread, stop })))
+}
+
+/// Built without Kafka, there is no exchange.
+#[cfg(not(feature = "kafka"))]
+fn exchange(
+    _: &str,
+    _: &SynthesizerConfig,
+    _: &Chance,
+) -> Result<(Option<Exchange>, Option<Mail>), SynthesizerError> {
+    Ok((None, None))
+}
+
 /// A learner, and what it publishes at once: those of the checkpoint, if there is one.
 fn learner(
     config: &SynthesizerConfig,
@@ -285,7 +343,7 @@ fn learner(
         }
         return Ok((learner, published));
     }
-    if !config.learner.enabled {
+    if !config.learner.enabled && !config.exchanges() {
         return Err(SynthesizerError::NoModel { path: path.clone() });
     }
     if kept {

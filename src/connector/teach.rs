@@ -10,8 +10,9 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::board::Board;
 use super::budget::Budget;
+use super::exchange::{Arrived, Exchange};
 use super::gauge::LearnerGauge;
-use crate::learner::{Broken, Checkpoint, Drift, Learner, Published};
+use crate::learner::{Broken, Checkpoint, Drift, Judgement, Learner, Published, Serving, Standing};
 use crate::model::vae::one_core;
 use crate::trace::Trace;
 
@@ -35,7 +36,23 @@ pub(super) struct Teacher {
     pub(super) gauge: LearnerGauge,
     /// Where and how often to save.
     pub(super) checkpoint: Option<(PathBuf, Duration)>,
+    /// Models of other instances, where they are exchanged.
+    pub(super) exchange: Option<Exchange>,
+    /// How far the model of another instance is that serves; none while an own one does.
+    pub(super) foreign: Option<Standing>,
+    /// The newest good model of another instance, for one that may be elected.
+    pub(super) newest: Option<Checkpoint>,
+    /// When a model was sent last, and how far it was.
+    pub(super) sent: Option<(Duration, Standing)>,
     pub(super) began: Instant,
+}
+
+/// How a spell of learning, or of following, ended.
+enum Over {
+    /// Every shard has ended.
+    Ended,
+    /// Another instance is to learn, or this one.
+    Changed,
 }
 
 /// CPU time of this thread.
@@ -52,19 +69,40 @@ impl Teacher {
     pub(super) fn run(mut self) {
         // Matrix products stay on this thread while this lives.
         let _core = one_core();
-        if let Err(fault) = self.teach() {
+        if let Err(fault) = self.take_turns() {
             tracing::error!(%fault, "learning ended; what was published last goes on serving");
             // Shards that offer traces go on counting them as dropped.
             return;
         }
-        self.save();
+        if self.trains() {
+            self.save();
+            self.send_last();
+        }
         self.tell();
     }
 
-    fn teach(&mut self) -> Result<(), Broken> {
-        let Some(cpu) = self.cpu else {
-            return self.stand_by();
-        };
+    /// Learns, or follows, as its role says, until every shard has ended.
+    fn take_turns(&mut self) -> Result<(), Broken> {
+        loop {
+            let over = match self.cpu.filter(|_| self.trains()) {
+                Some(cpu) => {
+                    self.take_over()?;
+                    self.teach(cpu)?
+                }
+                None => self.stand_by()?,
+            };
+            if let Over::Ended = over {
+                return Ok(());
+            }
+        }
+    }
+
+    fn trains(&self) -> bool {
+        let elsewhere = self.exchange.as_ref().is_some_and(|e| !e.trains());
+        self.cpu.is_some() && !elsewhere
+    }
+
+    fn teach(&mut self, cpu: f64) -> Result<Over, Broken> {
         let mut budget = Budget::new(cpu);
         let (mut told, mut saved) = (Duration::ZERO, Duration::ZERO);
         let (mut since_score, mut score_cost) = (Duration::ZERO, Duration::ZERO);
@@ -76,8 +114,12 @@ impl Teacher {
                 match self.traces.try_recv() {
                     Ok(trace) => self.learner.take(trace),
                     Err(TryRecvError::Empty) => break,
-                    Err(TryRecvError::Disconnected) => return Ok(()),
+                    Err(TryRecvError::Disconnected) => return Ok(Over::Ended),
                 }
+            }
+            self.hear()?;
+            if !self.trains() {
+                return Ok(Over::Changed);
             }
             drift = self.tell_drift(drift);
             let refitted = self.learner.refit();
@@ -115,25 +157,154 @@ impl Teacher {
                 match self.traces.recv_timeout(nap) {
                     Ok(trace) => self.learner.take(trace),
                     Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                    Err(RecvTimeoutError::Disconnected) => return Ok(Over::Ended),
                 }
             }
         }
     }
 
-    /// Learns nothing; takes traces away, so that nobody waits, until every shard has ended.
-    fn stand_by(&mut self) -> Result<(), Broken> {
-        self.checkpoint = None;
+    /// Learns nothing; takes traces away, so that nobody waits, until every shard has ended or this
+    /// instance is to learn. Where models are exchanged, some traces are held out to judge them by.
+    fn stand_by(&mut self) -> Result<Over, Broken> {
         let mut told = None;
         loop {
+            self.hear()?;
+            if self.trains() {
+                return Ok(Over::Changed);
+            }
             let now = self.began.elapsed();
             if told.is_none_or(|told| now - told >= TELL) {
                 told = Some(now);
                 self.tell();
             }
-            if let Err(RecvTimeoutError::Disconnected) = self.traces.recv_timeout(TELL) {
+            match self.traces.recv_timeout(NAP) {
+                Ok(trace) if self.exchange.is_some() => self.learner.hold_out(trace),
+                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(Over::Ended),
+            }
+        }
+    }
+
+    /// Looks at models of other instances that came.
+    fn hear(&mut self) -> Result<(), Broken> {
+        let Some(exchange) = &self.exchange else {
+            return Ok(());
+        };
+        // Of several only the newest is of interest.
+        match exchange.arrived.try_iter().last() {
+            Some(arrived) => self.consider(&arrived),
+            None => Ok(()),
+        }
+    }
+
+    /// Serves a model of another instance, goes on from it, or lets it be.
+    fn consider(&mut self, arrived: &Arrived) -> Result<(), Broken> {
+        let from = &arrived.from;
+        let checkpoint = match Checkpoint::from_bytes(&arrived.model) {
+            Ok(checkpoint) => checkpoint,
+            Err(fault) => {
+                self.gauge.exchanged("unreadable");
+                tracing::warn!(from, %fault, "a model of another instance can't be used");
                 return Ok(());
             }
+        };
+        let standing = checkpoint.standing();
+        let trains = self.trains();
+        let behind = self.learner.standing().is_far_behind(standing);
+        let serves_others = self.exchange.as_ref().is_some_and(Exchange::serves_others);
+        let present = self.foreign.unwrap_or_else(|| self.learner.standing());
+        let wanted =
+            trains && behind || (serves_others || !trains) && standing.may_replace(present);
+        if !wanted {
+            self.gauge.exchanged("declined");
+            tracing::debug!(
+                from,
+                ?standing,
+                ?present,
+                "a model of another instance is no further"
+            );
+            return Ok(());
+        }
+        let published = match self.learner.judge(&checkpoint)? {
+            Judgement::Good(published) => *published,
+            judgement => {
+                self.gauge.exchanged("declined");
+                tracing::info!(
+                    from,
+                    ?standing,
+                    "a model of another instance is declined: {judgement}"
+                );
+                return Ok(());
+            }
+        };
+        if trains && behind {
+            self.learner.go_on_from(&checkpoint)?;
+            self.gauge.exchanged("continued");
+            tracing::info!(
+                from,
+                ?standing,
+                "learning goes on from a model of another instance"
+            );
+            self.foreign = None;
+        } else {
+            self.gauge.exchanged("served");
+            if self
+                .foreign
+                .is_none_or(|before| before.serving != standing.serving)
+            {
+                tracing::info!(from, ?standing, "a model of another instance serves");
+            }
+            self.foreign = Some(standing);
+            if self.exchange.as_ref().is_some_and(Exchange::stands_by) {
+                self.newest = Some(checkpoint);
+            }
+        }
+        self.serve(published);
+        Ok(())
+    }
+
+    /// This instance is to learn: it goes on from the newest model that it has heard of.
+    fn take_over(&mut self) -> Result<(), Broken> {
+        let newest = self.newest.take();
+        let own = self.learner.standing();
+        if let Some(newest) = newest.filter(|newest| newest.standing().learnt > own.learnt) {
+            self.learner.go_on_from(&newest)?;
+            self.gauge.exchanged("continued");
+            tracing::info!(
+                standing = ?newest.standing(),
+                "learning goes on from the newest model of another instance"
+            );
+            self.foreign = None;
+        }
+        Ok(())
+    }
+
+    /// Sends the model as it is, unless one was sent a short while ago.
+    fn send(&mut self) {
+        let Some(exchange) = &self.exchange else {
+            return;
+        };
+        let now = self.began.elapsed();
+        if self
+            .sent
+            .is_some_and(|(at, _)| now - at < exchange.interval)
+        {
+            return;
+        }
+        match Checkpoint::of(&self.learner).to_bytes() {
+            Ok(model) => exchange.outbox.put(model),
+            Err(fault) => tracing::warn!(%fault, "the model can't be written"),
+        }
+        self.sent = Some((now, self.learner.standing()));
+    }
+
+    /// At the end: what was learnt since the last time.
+    fn send_last(&mut self) {
+        let standing = self.learner.standing();
+        let new = self.sent.is_none_or(|(_, sent)| sent != standing);
+        if new && standing.serving != Serving::Nothing && self.foreign.is_none() {
+            self.sent = None;
+            self.send();
         }
     }
 
@@ -154,9 +325,26 @@ impl Teacher {
         drift
     }
 
+    /// A snapshot of this learner; a model of another instance that is further goes on serving.
     fn publish(&mut self, published: Published) {
+        let standing = self.learner.standing();
+        if self
+            .foreign
+            .is_some_and(|foreign| !standing.may_replace(foreign))
+        {
+            return;
+        }
+        self.foreign = None;
+        self.serve(published);
+        self.send();
+    }
+
+    /// Has a snapshot serve, under the next number.
+    fn serve(&mut self, mut published: Published) {
         let serving = published.serving();
-        let before = self.published.swap(Some(Arc::new(published)));
+        let before = self.published.load_full();
+        published.number = before.as_ref().map_or(0, |before| before.number) + 1;
+        self.published.store(Some(Arc::new(published)));
         if before.is_none_or(|before| before.serving() != serving) {
             let status = self.learner.status();
             tracing::info!(
@@ -174,6 +362,15 @@ impl Teacher {
         let mut status = self.learner.status().clone();
         status.cpu_seconds = worked().as_secs_f64();
         status.traces_dropped = self.gauge.dropped();
+        // Whoever made it: this is what the synthetic traces come from.
+        let serving = self
+            .published
+            .load()
+            .as_ref()
+            .map(|published| published.serving());
+        status.serving = serving.unwrap_or_default();
+        let standing = self.foreign.unwrap_or_else(|| self.learner.standing());
+        self.gauge.tell_served(standing.learnt);
         self.gauge.tell(&status);
         self.board.tell_learner(status);
         self.board.tick(self.began.elapsed());

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 
 /// Hears what a client says. Clones hear the same.
@@ -61,3 +62,5 @@ impl ClientContext for Context {
         }
     }
 }
+
+impl ConsumerContext for Context {}

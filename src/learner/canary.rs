@@ -109,7 +109,7 @@ pub(super) fn mean(values: &[f64]) -> f64 {
 }
 
 /// By how much the first needs more on average, and the standard error of that.
-fn difference(first: &[f64], second: &[f64]) -> (f64, f64) {
+pub(super) fn difference(first: &[f64], second: &[f64]) -> (f64, f64) {
     let apart: Vec<f64> = first.iter().zip(second).map(|(a, b)| a - b).collect();
     let middle = mean(&apart);
     let count = apart.len().max(2) as f64;

@@ -226,7 +226,13 @@ impl Checkpoint {
         })
     }
 
-    fn to_bytes(&self) -> io::Result<Vec<u8>> {
+    /// Traces that its model has learnt.
+    pub(super) fn learnt(&self) -> u64 {
+        self.document.fit.learnt
+    }
+
+    /// The bytes of its file.
+    pub fn to_bytes(&self) -> io::Result<Vec<u8>> {
         let json = serde_json::to_vec(&self.document)?;
         let mut document = zstd::Encoder::new(Vec::new(), 3)?;
         document.include_checksum(true)?;
@@ -250,8 +256,9 @@ impl Checkpoint {
         safetensors::serialize(views, Some(about)).map_err(io::Error::other)
     }
 
-    fn from_bytes(bytes: &[u8]) -> Result<Self, Unreadable> {
-        let file = SafeTensors::deserialize(bytes)?;
+    /// Reads the bytes of a file.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
         let mut tensors = Tensors::new();
         let mut document = None;
         for (name, view) in file.iter() {
@@ -268,14 +275,14 @@ impl Checkpoint {
         }
         let document = document.ok_or(Unreadable::Damaged("it has no document".to_owned()))?;
         let mut json = Vec::new();
-        zstd::stream::read::Decoder::new(&*document)?
-            .take(LONGEST)
-            .read_to_end(&mut json)?;
-        let version: Version = serde_json::from_slice(&json)?;
+        zstd::stream::read::Decoder::new(&*document)
+            .and_then(|source| source.take(LONGEST).read_to_end(&mut json))
+            .map_err(damaged)?;
+        let version: Version = serde_json::from_slice(&json).map_err(damaged)?;
         if version.version != u64::from(VERSION) {
             return Err(Unreadable::Version(version.version));
         }
-        let document: Document = serde_json::from_slice(&json)?;
+        let document: Document = serde_json::from_slice(&json).map_err(damaged)?;
         if document.checksum != checksum(&tensors) {
             return Err(Unreadable::Damaged("a tensor has changed".to_owned()));
         }
@@ -299,13 +306,17 @@ struct Version {
     version: u64,
 }
 
-enum Unreadable {
+/// Why bytes are no checkpoint: what is wrong with them, for a sentence that says where they lie.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// They are none, or a damaged one.
+    #[error("it is no doppelspan model, or a damaged one ({0})")]
     Damaged(String),
+    /// Another version of the program wrote them.
+    #[error("it was written in form {0}, this program reads form {VERSION}")]
     Version(u64),
 }
 
-impl<E: std::error::Error> From<E> for Unreadable {
-    fn from(fault: E) -> Self {
-        Self::Damaged(fault.to_string())
-    }
+fn damaged(fault: impl std::error::Error) -> Unreadable {
+    Unreadable::Damaged(fault.to_string())
 }

@@ -24,7 +24,7 @@ const FIRST_FIT: u64 = 20;
 /// Traces learnt before the VAE takes its first step.
 const FIRST_STEP: usize = 64;
 /// Held-out traces that a score needs, and those that it takes at most.
-const SCORED: std::ops::RangeInclusive<usize> = 20..=160;
+pub(super) const SCORED: std::ops::RangeInclusive<usize> = 20..=160;
 /// Traces learnt after a change was noticed, after each of which so many codes are fitted anew:
 /// few of the first are of the new regime alone.
 const AFTER_DRIFT: [u64; 2] = [200, 1_000];
@@ -39,7 +39,7 @@ pub struct Learner {
     pub(super) vocabulary: Vocabulary,
     waiting: VecDeque<Trace>,
     replay: Replay,
-    held_out: HeldOut,
+    pub(super) held_out: HeldOut,
     pub(super) coder: Arc<Coder>,
     pub(super) fit: Fit,
     pub(super) grammar: Grammar,
@@ -49,7 +49,7 @@ pub struct Learner {
     words: Arc<[Word]>,
     pub(super) chance: Streams,
     pub(super) status: Status,
-    watch: Watch,
+    pub(super) watch: Watch,
     canary: Canary,
     /// The VAE that serves, if codes were not fitted anew since.
     served: Option<Served>,
@@ -152,11 +152,21 @@ impl Learner {
         if self.watch.see(&trace, *traces_seen, drift) {
             self.fit.drifted = self.fit.learnt;
         }
-        if self.chance.held_out.random::<f64>() < self.settings.held_out_share {
+        if self.is_held_out() {
             self.status.traces_held_out += 1;
             self.held_out.add(trace);
             return;
         }
+        self.study(trace);
+    }
+
+    /// Whether the next trace is held out.
+    pub(super) fn is_held_out(&mut self) -> bool {
+        self.chance.held_out.random::<f64>() < self.settings.held_out_share
+    }
+
+    /// Learns a trace's labels and counts it, or has it wait.
+    pub(super) fn study(&mut self, trace: Trace) {
         let grown = self.vocabulary.observe(&trace, &self.texts);
         match self.vocabulary.tokens(&trace) {
             Ok(tokens) => self.learn(trace, tokens),
@@ -334,6 +344,11 @@ impl Learner {
         }
     }
 
+    /// The traces that it keeps to learn from, and those that wait.
+    pub(super) fn into_kept(self) -> impl Iterator<Item = Trace> {
+        self.replay.into_traces().chain(self.waiting)
+    }
+
     /// Goes on from a checkpoint's model; see [`super::Checkpoint`].
     pub(super) fn begin_with(
         &mut self,
@@ -433,7 +448,7 @@ impl Learner {
     }
 
     /// Nats of the newest VAE, if there is one that has learnt.
-    fn candidate_nats(&mut self, asked: &[Asked]) -> Result<Option<Vec<f64>>, Broken> {
+    pub(super) fn candidate_nats(&mut self, asked: &[Asked]) -> Result<Option<Vec<f64>>, Broken> {
         if self.vae.is_none() || self.status.steps == 0 {
             return Ok(None);
         }

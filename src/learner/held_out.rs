@@ -42,6 +42,19 @@ impl HeldOut {
         self.count += 1;
     }
 
+    /// How many traces [`examples`](Self::examples) looks at.
+    pub(super) fn asked(&self, most: usize) -> usize {
+        self.numbered(most).count()
+    }
+
+    /// At most so many traces, spread evenly over all, with their numbers.
+    fn numbered(&self, most: usize) -> impl Iterator<Item = (u64, &Trace)> {
+        let step = self.traces.len().div_ceil(most.max(1)).max(1) as u64;
+        let first = self.count - self.traces.len() as u64;
+        let numbered = (first..).zip(&self.traces);
+        numbered.filter(move |(number, _)| number.is_multiple_of(step))
+    }
+
     /// Those that the vocabulary can name, profiles too, and the coder encode, `most` of them, spread evenly over
     /// all; the others say nothing of a model that can't know their labels. From one call to the
     /// next they are the same ones as far as possible, so that what was scored need not be again.
@@ -52,11 +65,7 @@ impl HeldOut {
         coder: &Coder,
         most: usize,
     ) -> Vec<Asked> {
-        let step = self.traces.len().div_ceil(most.max(1)).max(1) as u64;
-        let first = self.count - self.traces.len() as u64;
-        let numbered = (first..).zip(&self.traces);
-        numbered
-            .filter(|(number, _)| number.is_multiple_of(step))
+        self.numbered(most)
             .filter_map(|(number, trace)| {
                 let tokens = vocabulary.tokens(trace).ok()?;
                 let profiles = vocabulary.profiles(trace, &tokens, texts).ok()?;

@@ -4,6 +4,7 @@ mod canary;
 mod checkpoint;
 mod core;
 mod drift;
+mod foreign;
 mod held_out;
 mod published;
 mod replay;
@@ -12,9 +13,10 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-pub use checkpoint::{Checkpoint, CheckpointError};
+pub use checkpoint::{Checkpoint, CheckpointError, Unreadable};
 pub use core::{Broken, Learner};
 pub use drift::Drift;
+pub use foreign::{Judgement, Standing};
 pub use published::{Generator, Published};
 pub use settings::LearnerSettings;
 pub use status::{Loss, Serving, Status};

@@ -142,6 +142,12 @@ impl Replay {
             })
     }
 
+    /// The traces alone.
+    pub(super) fn into_traces(self) -> impl Iterator<Item = Trace> {
+        let kept = self.shapes.into_iter().flat_map(|shape| shape.kept);
+        kept.map(|kept| kept.trace)
+    }
+
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Kept> {
         self.shapes.iter_mut().flat_map(|shape| &mut shape.kept)
     }

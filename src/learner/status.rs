@@ -2,8 +2,19 @@
 
 use super::Drift;
 
-/// Which sampler the synthetic traces come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+/// Which sampler the synthetic traces come from, the worst first.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Default,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Serving {
     /// Nothing learnt yet: nothing is emitted.

@@ -215,7 +215,7 @@ mod tests {
         let (hand_over, sink) = hand_over(encoding, 100);
         for (offset, message) in messages.iter().enumerate() {
             let partition = ("spans".to_owned(), 0);
-            let flight = hand_over.flights.marks().begin(partition, offset as i64);
+            let flight = hand_over.flights.marks().begin(partition, offset as i64, 9);
             hand_over.run(flight, Bytes::copy_from_slice(message)).await;
         }
         sink.close();
@@ -241,7 +241,7 @@ mod tests {
         let (hand_over, sink) = hand_over(Encoding::Json, 1);
         let begin = |offset| {
             let partition = ("spans".to_owned(), 0);
-            hand_over.flights.marks().begin(partition, offset)
+            hand_over.flights.marks().begin(partition, offset, 9)
         };
         let message = || Bytes::from_static(JSON.as_bytes());
         hand_over.run(begin(0), message()).await;
@@ -262,6 +262,6 @@ mod tests {
         hand_over.stop.cancel();
         waiting.await.unwrap();
         assert!(next().is_empty());
-        assert_eq!(hand_over.flights.marks().flying(), 0);
+        assert_eq!(hand_over.flights.marks().flying(), Default::default());
     }
 }

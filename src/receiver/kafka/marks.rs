@@ -12,7 +12,14 @@ pub(super) struct Marks {
     windows: BTreeMap<Partition, Window>,
     /// Counts up, so that what belongs to an earlier stay of a partition is told from a later one.
     stay: u64,
-    flying: usize,
+    flying: Flying,
+}
+
+/// Messages that are on their way, and their bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Flying {
+    pub(super) messages: usize,
+    pub(super) bytes: usize,
 }
 
 #[derive(Debug)]
@@ -29,13 +36,15 @@ struct Window {
 pub(super) struct Flight {
     pub(super) partition: Partition,
     pub(super) offset: i64,
+    bytes: usize,
     stay: u64,
 }
 
 impl Marks {
-    /// A message sets out.
-    pub(super) fn begin(&mut self, partition: Partition, offset: i64) -> Flight {
-        self.flying += 1;
+    /// A message of so many bytes sets out.
+    pub(super) fn begin(&mut self, partition: Partition, offset: i64, bytes: usize) -> Flight {
+        self.flying.messages += 1;
+        self.flying.bytes += bytes;
         let stay = &mut self.stay;
         let window = self.windows.entry(partition.clone()).or_insert_with(|| {
             *stay += 1;
@@ -49,13 +58,15 @@ impl Marks {
         Flight {
             partition,
             offset,
+            bytes,
             stay: window.stay,
         }
     }
 
     /// A message has arrived, or (`handed_over` is false) was given up and stays unread.
     pub(super) fn end(&mut self, flight: &Flight, handed_over: bool) {
-        self.flying -= 1;
+        self.flying.messages -= 1;
+        self.flying.bytes -= flight.bytes;
         let window = self.windows.get_mut(&flight.partition);
         let Some(window) = window.filter(|window| window.stay == flight.stay) else {
             // The partition has gone to another member, which reads the message again.
@@ -77,7 +88,7 @@ impl Marks {
     }
 
     /// Messages on their way.
-    pub(super) fn flying(&self) -> usize {
+    pub(super) fn flying(&self) -> Flying {
         self.flying
     }
 
@@ -123,7 +134,7 @@ mod tests {
             let flight =
                 |flights: &[Flight]| flights.iter().find(|f| f.offset == offset).unwrap().clone();
             match &word[..1] {
-                "b" => flights.push(marks.begin(partition(0), offset)),
+                "b" => flights.push(marks.begin(partition(0), offset, 7)),
                 "e" => marks.end(&flight(&flights), true),
                 "g" => marks.end(&flight(&flights), false),
                 "f" => marks.forget(&[partition(0)]),
@@ -133,8 +144,9 @@ mod tests {
                 }),
             }
         }
-        told.push(format!("{} flying", marks.flying()));
+        told.push(format!("{} flying", marks.flying().messages));
         assert_eq!(told.join(" "), expected, "{story}");
+        assert_eq!(marks.flying().bytes, 7 * marks.flying().messages);
     }
 
     #[test]
@@ -156,8 +168,8 @@ mod tests {
     #[test]
     fn partitions_do_not_wait_for_each_other() {
         let mut marks = Marks::default();
-        marks.begin(partition(0), 1);
-        let second = marks.begin(partition(1), 1);
+        marks.begin(partition(0), 1, 0);
+        let second = marks.begin(partition(1), 1, 0);
         marks.end(&second, true);
         assert_eq!(marks.take_next(), [(partition(1), 2)]);
         assert_eq!(marks.waiting(&[partition(0), partition(1)]), 1);

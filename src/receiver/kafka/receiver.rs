@@ -15,12 +15,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::{InitialOffset, KafkaConfig};
 use super::hand_over::{Flights, HandOver};
-use super::marks::Partition;
+use super::marks::{Flying, Partition};
 use crate::kafka::Context;
 use crate::pipeline::Intake;
 
 /// Messages on their way at the same time.
-const FLYING: usize = 256;
+const FLYING: usize = 1024;
+/// And their bytes: one more message may always set out when there are fewer.
+const FLYING_BYTES: usize = 32 << 20;
 /// Memory for messages that were fetched and not yet taken, in KiB.
 const FETCHED_KIB: &str = "16384";
 /// How long a poll waits for a message.
@@ -261,7 +263,11 @@ impl Reader {
         let mut committed = Instant::now();
         let mut resting = false;
         while !stop.is_cancelled() {
-            let full = |flying: usize| flying >= if resting { FLYING / 2 } else { FLYING };
+            // Who rests goes on when half of the room is free.
+            let least = if resting { 2 } else { 1 };
+            let full = |flying: Flying| {
+                flying.messages * least >= FLYING || flying.bytes * least >= FLYING_BYTES
+            };
             let room = self
                 .flights
                 .wait(if resting { Duration::ZERO } else { STUCK }, |marks| {
@@ -278,8 +284,10 @@ impl Reader {
                     }
                     self.consumer.context().context.reached();
                     let partition = (message.topic().to_owned(), message.partition());
-                    let flight = self.flights.marks().begin(partition, message.offset());
                     let bytes = Bytes::copy_from_slice(message.payload().unwrap_or_default());
+                    let mut marks = self.flights.marks();
+                    let flight = marks.begin(partition, message.offset(), bytes.len());
+                    drop(marks);
                     let hand_over = self.hand_over.clone();
                     self.runtime
                         .spawn(async move { hand_over.run(flight, bytes).await });
@@ -293,7 +301,10 @@ impl Reader {
             }
         }
         // Those that are in an exporter's hands end when the exporter does.
-        while !self.flights.wait(POLL, |marks| marks.flying() == 0) {}
+        while !self
+            .flights
+            .wait(POLL, |marks| marks.flying().messages == 0)
+        {}
         commit(&self.consumer, &self.flights, CommitMode::Sync);
     }
 
