@@ -41,6 +41,12 @@ pub const RECEIVER_UNDECODABLE_REQUESTS: Metric = Metric {
     help: "Requests and file records that are no OTLP, or ask for more than the limits allow.",
 };
 
+/// Partitions that are ours.
+pub const RECEIVER_PARTITIONS: Metric = Metric {
+    name: "doppelspan_receiver_partitions",
+    help: "Partitions of Kafka topics that the consumer group has given to this receiver.",
+};
+
 /// Spans that a backend took.
 pub const EXPORTER_SENT_SPANS: Metric = Metric {
     name: "otelcol_exporter_sent_spans",
@@ -333,6 +339,7 @@ pub const COUNTERS: &[Metric] = &[
 
 /// Every gauge.
 pub const GAUGES: &[Metric] = &[
+    RECEIVER_PARTITIONS,
     EXPORTER_QUEUE_SIZE,
     EXPORTER_QUEUE_CAPACITY,
     ASSEMBLER_OPEN_SPANS,

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use metrics::gauge;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
@@ -18,6 +19,7 @@ use super::hand_over::{Flights, HandOver};
 use super::marks::{Flying, Partition};
 use crate::kafka::Context;
 use crate::pipeline::Intake;
+use crate::telemetry;
 
 /// Messages on their way at the same time.
 const FLYING: usize = 1024;
@@ -38,6 +40,7 @@ const LAST: Duration = Duration::from_secs(5);
 pub struct KafkaReceiver {
     config: KafkaConfig,
     intake: Intake,
+    id: String,
     component: String,
 }
 
@@ -55,6 +58,7 @@ impl KafkaReceiver {
         Ok(Self {
             config: config.clone(),
             intake,
+            id: id.to_owned(),
             component: format!("receivers.{id}"),
         })
     }
@@ -77,6 +81,7 @@ impl KafkaReceiver {
         let flights = Arc::new(Flights::default());
         let group = Group {
             context: Context::new(&self.component),
+            ours: gauge!(telemetry::RECEIVER_PARTITIONS.name, "receiver" => self.id.clone()),
             component: self.component,
             flights: flights.clone(),
         };
@@ -177,6 +182,7 @@ struct Group {
     context: Context,
     component: String,
     flights: Arc<Flights>,
+    ours: metrics::Gauge,
 }
 
 impl ClientContext for Group {
@@ -218,6 +224,12 @@ impl ConsumerContext for Group {
             Rebalance::Error(fault) => {
                 tracing::warn!(component = self.component, %fault, "the group could not agree");
             }
+        }
+    }
+
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, _: &Rebalance<'_>) {
+        if let Ok(ours) = consumer.assignment() {
+            self.ours.set(ours.count() as f64);
         }
     }
 }
