@@ -4,7 +4,8 @@
 //! as a new group, read all of it, forward it as `pipelines/kafka-scale-out.yaml` does, and learn.
 //! Every span is accounted for at the sink, or the benchmark fails. The broker, the sink and all
 //! instances share the machine, so that the rate says little; the CPU time of a span says whether
-//! several instances cost more than one.
+//! several instances cost more than one. It is read when all spans are at the sink: what assembler and
+//! learner do after that is not in it.
 //!
 //! `SCALE_OUT_SPANS` and `SCALE_OUT_ROUNDS` change the size (1,000,000 and 3).
 

@@ -38,6 +38,7 @@ pub enum Role {
 }
 
 /// Models that came and that nobody has looked at yet: only the newest is of interest.
+#[cfg(feature = "kafka")]
 const ARRIVED: usize = 2;
 
 /// A model from another instance, as the bytes of its file.
@@ -57,6 +58,7 @@ impl Outbox {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(model);
     }
 
+    #[cfg(feature = "kafka")]
     fn take(&self) -> Option<Vec<u8>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
