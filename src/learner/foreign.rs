@@ -294,7 +294,7 @@ mod tests {
         let old = taught("GET /cart", 400);
         newcomer.go_on_from(&Checkpoint::of(&old)).unwrap();
         assert_eq!(newcomer.standing().learnt, old.standing().learnt + kept);
-        let words = newcomer.vocabulary().words().into_iter();
+        let words = newcomer.vocabulary().words().iter();
         let mut words: Vec<_> = words.map(|word| word.operation.to_string()).collect();
         words.sort();
         assert_eq!(words, ["GET /cart", "GET /new", "call"]);
