@@ -6,7 +6,7 @@ mod config;
 mod emit;
 mod exchange;
 mod gauge;
-#[cfg(test)]
+#[cfg(all(test, feature = "kafka"))]
 mod readme;
 mod shard;
 mod synthesizer;
