@@ -17,6 +17,7 @@ pub mod scrape;
 pub mod sdk;
 pub mod sink;
 mod skipped;
+pub mod told;
 pub mod traces;
 pub mod traffic;
 pub mod usage;
