@@ -1,16 +1,16 @@
-//! Through real neighbours and back: SDK → Collector → doppelspan → Collector → Jaeger, files of the
-//! Collector's, and telemetrygen.
+//! Through real neighbours and back: SDK → Collector → doppelspan → Collector → Jaeger, and
+//! telemetrygen → doppelspan.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use integration_tests::jaeger::{Jaeger, Seen};
-use integration_tests::peers::{Neighbour, collector};
-use integration_tests::process::free_port;
+use integration_tests::peers::{Neighbour, collector, program};
+use integration_tests::process::{free_port, run};
 use integration_tests::rust_sdk::{make_traces, over_grpc, over_http};
 use integration_tests::sdk::Ids;
 use integration_tests::told::told;
-use integration_tests::{Running, Sdk, Sink};
+use integration_tests::{Document, Running, Sdk, Shape, Sink, traffic};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -245,4 +245,186 @@ async fn the_rust_sdk_s_traces_read_back_from_jaeger() -> anyhow::Result<()> {
         Ok(Some(sent))
     })
     .await
+}
+
+async fn check_telemetrygen(http: bool) -> anyhow::Result<()> {
+    let Some(program) = program("telemetrygen")? else {
+        return Ok(());
+    };
+    let sink = Sink::start().await?;
+    let document = Document::new(&Shape {
+        backend: sink.address,
+        forward: true,
+        synthesizer: Some(SYNTHESIZER),
+        exporter: "",
+    })?;
+    let running = Running::start(&document.yaml, &document.grpc).await?;
+    let endpoint = if http { &document.http } else { &document.grpc };
+    // No faster than its own batch queue takes spans: beyond that it drops them without a word.
+    let mut command = tokio::process::Command::new(program);
+    command
+        .args(["traces", "--otlp-insecure", "--otlp-endpoint", endpoint])
+        .args(
+            "--traces 100 --child-spans 3 --span-links 1 --rate 400 --status-code Error".split(' '),
+        )
+        .kill_on_drop(true);
+    if http {
+        command.arg("--otlp-http");
+    }
+    let output = tokio::time::timeout(PATIENCE, command.output()).await??;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    sink.wait_for_spans(400, PATIENCE).await?;
+    sink.wait_for_synthetic(200, PATIENCE).await?;
+    let (code, log) = running.terminate().await?;
+    assert_eq!(code, Some(0), "{log}");
+
+    let told = told(&sink.requests());
+    for synthetic in [false, true] {
+        let spans: Vec<_> = told
+            .iter()
+            .filter(|span| span.synthetic == synthetic)
+            .collect();
+        let traces: BTreeSet<_> = spans.iter().map(|span| &span.trace).collect();
+        assert_eq!(
+            spans.len(),
+            traces.len() * 4,
+            "spans a trace, synthetic: {synthetic}"
+        );
+        assert!(synthetic || traces.len() == 100, "{} traces", traces.len());
+        for span in spans {
+            assert_eq!(span.service, "telemetrygen");
+            assert_eq!(span.status.0, "ERROR");
+            let (name, kind) = match span.parent.as_str() {
+                "-" => ("lets-go", "client"),
+                _ => ("okey-dokey-", "server"),
+            };
+            assert!(span.name.starts_with(name) && span.kind == kind, "{span:?}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn telemetrygen_is_a_source_over_grpc() -> anyhow::Result<()> {
+    check_telemetrygen(false).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn telemetrygen_is_a_source_over_http() -> anyhow::Result<()> {
+    check_telemetrygen(true).await
+}
+
+/// Calls between two services, as Jaeger counts them: a span whose parent is of another service.
+fn calls<'a>(spans: impl Iterator<Item = &'a Seen>) -> BTreeMap<&'a str, Graph> {
+    let spans: Vec<&Seen> = spans.collect();
+    let service: BTreeMap<_, _> = spans
+        .iter()
+        .map(|span| ((&span.trace, &span.span), &span.service))
+        .collect();
+    let mut traces: BTreeMap<&str, Graph> = BTreeMap::new();
+    for span in &spans {
+        let graph = traces.entry(&span.trace).or_default();
+        let Some(parent) = service.get(&(&span.trace, &span.parent)) else {
+            continue;
+        };
+        if **parent != span.service {
+            let edge = ((*parent).clone(), span.service.clone());
+            *graph.entry(edge).or_default() += 1;
+        }
+    }
+    traces
+}
+
+type Graph = BTreeMap<(String, String), u64>;
+
+/// Number, mean and variance of the calls along an edge in each of some traces.
+fn moments(traces: &[&Graph], edge: &(String, String)) -> (f64, f64, f64) {
+    let calls = traces
+        .iter()
+        .map(|graph| graph.get(edge).copied().unwrap_or(0) as f64);
+    let count = traces.len() as f64;
+    let mean = calls.clone().sum::<f64>() / count;
+    let variance = calls.map(|calls| (calls - mean).powi(2)).sum::<f64>() / (count - 1.0);
+    (count, mean, variance)
+}
+
+/// How many standard errors the mean calls of a trace along one of the edges may be apart: a test of
+/// two means at each edge. Under the hypothesis that both kinds of traces call alike, one of fifty
+/// edges exceeds this once in 3,000 runs (the normal tail, 3.4e-6 on either side, times fifty).
+const STANDARD_ERRORS: f64 = 4.5;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_dependency_graph_of_synthetic_traces_is_the_learnt_one() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let (input, model) = (path("observed.jsonl"), path("shop.model"));
+    let simulate = "simulate --system shop --traces 600 --rate 100 --seed 5 --output";
+    let train = "train --steps 1 --min-traces 5 --seed 5 --output";
+    for (command, further) in [
+        (simulate, [&*input].as_slice()),
+        (train, &[&model, "--input", &input]),
+    ] {
+        let arguments: Vec<&str> = command.split(' ').chain(further.iter().copied()).collect();
+        let output = run(&arguments).await?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{command}: {said}");
+    }
+    let settings = format!(
+        "seed: 5, learner: {{ enabled: false }}, checkpoint: {{ path: '{model}' }}, \
+         generation: {{ mode: rate, rate: 150 }}"
+    );
+    let Some(chain) = Chain::start(&settings).await? else {
+        return Ok(());
+    };
+    let text = std::fs::read_to_string(&input)?;
+    let requests: Vec<traffic::Request> = text
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()?;
+    let spans = requests.iter().flat_map(traffic::spans).count();
+    let sent = traffic::send(&chain.entry[0], requests).await?;
+    assert_eq!(sent.accepted, spans);
+    let ends = chain.finish(spans, spans).await?;
+    ends.check();
+
+    let of = |synthetic: bool| {
+        calls(
+            ends.seen
+                .iter()
+                .filter(move |span| span.synthetic == synthetic),
+        )
+    };
+    let (observed, synthetic) = (of(false), of(true));
+    let mut total = Graph::new();
+    for (edge, calls) in observed.values().chain(synthetic.values()).flatten() {
+        *total.entry(edge.clone()).or_default() += calls;
+    }
+    assert_eq!(
+        ends.jaeger.dependencies().await?,
+        total,
+        "Jaeger's graph and its spans"
+    );
+    let (observed, synthetic): (Vec<&Graph>, Vec<&Graph>) =
+        (observed.values().collect(), synthetic.values().collect());
+    assert!(total.len() > 5, "{total:?}");
+    for edge in total.keys() {
+        let (count, mean, variance) = moments(&observed, edge);
+        let (drawn, mean_drawn, variance_drawn) = moments(&synthetic, edge);
+        let error = (variance / count + variance_drawn / drawn).sqrt();
+        let apart = (mean - mean_drawn).abs();
+        println!(
+            "{edge:?} {mean:.3} {mean_drawn:.3} {:.2}",
+            (mean_drawn - mean) / error
+        );
+        assert!(
+            mean_drawn > 0.0 || mean * drawn < 10.0,
+            "{edge:?} was learnt and is never drawn"
+        );
+        assert!(
+            apart <= STANDARD_ERRORS * error,
+            "{edge:?}: {mean:.3} calls a trace in {count} observed ones, {mean_drawn:.3} in {drawn} synthetic ones"
+        );
+    }
+    Ok(())
 }
