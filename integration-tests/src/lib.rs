@@ -14,6 +14,7 @@ pub mod process;
 pub mod raw;
 pub mod rust_sdk;
 pub mod scrape;
+pub mod scripted;
 pub mod sdk;
 pub mod sink;
 mod skipped;
