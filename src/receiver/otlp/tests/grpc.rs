@@ -116,7 +116,8 @@ async fn what_can_not_be_decoded_is_not_to_be_sent_again() {
     check(call("", framed(0, b"\xff\xff\xff")), bad).await;
     check(call("gzip", framed(1, b"not gzip")), bad).await;
     check(call("zstd", framed(1, b"not zstd")), bad).await;
-    check(call("", framed(1, &gzip(b"a"))), bad).await;
+    // How gRPC answers a packed message whose packing nothing names.
+    check(call("", framed(1, &gzip(b"a"))), "Internal: ").await;
     check(call("", framed(0, b"abc")[..6].to_vec()), bad).await;
     check(call("", [framed(0, b""), framed(0, b"")].concat()), bad).await;
     check(call("", Vec::new()), bad).await;
