@@ -77,6 +77,17 @@ impl Scripted {
         *self.state.always.lock().unwrap() = say;
     }
 
+    /// Waits up to half a minute until a request came whose bytes hold this text.
+    pub async fn wait_for(&self, text: &str) -> anyhow::Result<()> {
+        for _ in 0..6000 {
+            if !self.came(text).is_empty() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        anyhow::bail!("no request with `{text}` came")
+    }
+
     /// When requests came whose bytes hold this text.
     pub fn came(&self, text: &str) -> Vec<Instant> {
         let came = self.state.came.lock().unwrap();

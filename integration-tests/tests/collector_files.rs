@@ -1,6 +1,7 @@
 //! Files of the Collector's `file` exporter are read, and ours hold what the Collector's hold.
 
 use std::collections::BTreeSet;
+use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -185,7 +186,12 @@ fn records(path: &Path, settings: &str) -> anyhow::Result<Vec<Vec<u8>>> {
     while let Some((length, behind)) = rest.split_first_chunk::<4>() {
         let (record, behind) = behind.split_at(u32::from_be_bytes(*length) as usize);
         records.push(match packed {
-            true => zstd::decode_all(record)?,
+            true => {
+                let mut inflated = Vec::new();
+                let packed = zstd::Decoder::new(record)?;
+                packed.take(1 << 24).read_to_end(&mut inflated)?;
+                inflated
+            }
             false => record.to_vec(),
         });
         rest = behind;

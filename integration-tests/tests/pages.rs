@@ -13,12 +13,18 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use integration_tests::Jaeger;
 use integration_tests::peers::program;
 use integration_tests::process::{binary, free_port, root};
 use tokio::process::{Child, Command};
+
+/// Between two looks at what is waited for.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The marked blocks of a page.
+type Blocks = Vec<(How, String)>;
 
 /// How a block is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +35,7 @@ enum How {
 }
 
 /// The marked blocks of a page, and the peers that it needs.
-fn blocks(page: &str) -> anyhow::Result<(Vec<(How, String)>, Vec<String>)> {
+fn blocks(page: &str) -> anyhow::Result<(Blocks, Vec<String>)> {
     let (mut blocks, mut needs, mut mark) = (Vec::new(), Vec::new(), None);
     let mut lines = page.lines();
     while let Some(line) = lines.next() {
@@ -148,29 +154,34 @@ impl Place {
             .path()
             .join(format!("{}.log", self.background.len()));
         let said = |log: &Path| std::fs::read_to_string(log).unwrap_or_default();
-        let deadline = Instant::now() + Duration::from_secs(120);
         match how {
             How::InTheBackground => {
                 // bash gives way to the program, so that a signal reaches it.
                 let child = self.command(&format!("exec {block}"), &log)?.spawn()?;
                 self.background.push((child, log.clone()));
                 let health = self.with_ports("localhost:13133")?;
-                while tokio::net::TcpStream::connect(&health).await.is_err() {
-                    anyhow::ensure!(Instant::now() < deadline, "{health}: {}", said(&log));
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                for _ in 0..600 {
+                    if tokio::net::TcpStream::connect(&health).await.is_ok() {
+                        return Ok(());
+                    }
+                    tokio::time::sleep(PAUSE).await;
                 }
-                Ok(())
+                anyhow::bail!("{health} does not answer: {}", said(&log))
             }
-            _ => loop {
-                let status = self.command(block, &log)?.status();
-                let status = tokio::time::timeout(Duration::from_secs(300), status).await??;
-                if status.success() {
-                    return Ok(());
+            How::Once | How::UntilItSucceeds => {
+                let attempts = if how == How::Once { 1 } else { 600 };
+                let mut status = None;
+                for _ in 0..attempts {
+                    let ended = self.command(block, &log)?.status();
+                    let ended = tokio::time::timeout(Duration::from_secs(300), ended).await??;
+                    if ended.success() {
+                        return Ok(());
+                    }
+                    status = Some(ended);
+                    tokio::time::sleep(PAUSE).await;
                 }
-                let again = how == How::UntilItSucceeds && Instant::now() < deadline;
-                anyhow::ensure!(again, "{status}: {block}\n{}", said(&log));
-                tokio::time::sleep(Duration::from_millis(250)).await;
-            },
+                anyhow::bail!("{status:?}: {block}\n{}", said(&log))
+            }
         }
     }
 
@@ -187,7 +198,7 @@ impl Place {
     }
 }
 
-/// Runs the marked blocks of a page; how many there are.
+/// Runs the marked blocks of a page.
 async fn check(page: &str) -> anyhow::Result<()> {
     let (blocks, needs) = blocks(&std::fs::read_to_string(root().join("docs").join(page))?)?;
     let program_folder = binary()?.parent().map(Path::to_owned);
