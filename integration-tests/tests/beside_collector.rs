@@ -669,6 +669,8 @@ async fn every_difference_from_the_collector_is_written_down() -> anyhow::Result
     for ((case, way), [theirs, ours]) in &all {
         lines += &format!("| {case} | {way} | {theirs} | {ours} |\n");
     }
+    // All of them, for whoever writes the page.
+    std::fs::create_dir_all(root().join("target"))?;
     std::fs::write(root().join("target/beside_collector.md"), lines)?;
     let compared = all.len();
     all.retain(|_, [theirs, ours]| theirs != ours);
