@@ -6,7 +6,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::Span;
 
-use crate::jaeger::Seen;
+use crate::jaeger::{Seen, linked};
 use crate::sink::{hex, is_synthetic};
 use crate::traffic::Request;
 
@@ -54,13 +54,20 @@ fn told_of(span: &Span, service: &str, synthetic: bool) -> Seen {
         .collect();
     events.sort();
     let links = span.links.iter();
+    let links: BTreeSet<_> = links
+        .map(|link| (hex(&link.trace_id), hex(&link.span_id)))
+        .collect();
+    let trace = hex(&span.trace_id);
+    let parent = match span.parent_span_id.as_slice() {
+        [] => "-".to_owned(),
+        id => hex(id),
+    };
+    let replaced = parent == "-" || links.contains(&(trace.clone(), parent.clone()));
+    let in_place = linked(&trace, &links).filter(|_| replaced);
     Seen {
-        trace: hex(&span.trace_id),
+        parent: in_place.unwrap_or(parent),
+        trace,
         span: hex(&span.span_id),
-        parent: match span.parent_span_id.as_slice() {
-            [] => "-".to_owned(),
-            id => hex(id),
-        },
         service: service.to_owned(),
         name: span.name.clone(),
         kind: kinds[usize::try_from(span.kind).unwrap_or(0).min(5)].to_owned(),
@@ -71,9 +78,7 @@ fn told_of(span: &Span, service: &str, synthetic: bool) -> Seen {
                 .saturating_sub(span.start_time_unix_nano),
         ),
         events,
-        links: links
-            .map(|link| (hex(&link.trace_id), hex(&link.span_id)))
-            .collect(),
+        links,
         attributes,
         synthetic,
     }
