@@ -107,4 +107,4 @@ peers: ## fetch or build the pinned neighbours (Collector, Jaeger, ...) into an 
 clean: ## remove everything that was built or fetched
 	rm -rf target $(SDKS) .peers
 
-ci: lint test validate doc ## everything that must be green before main moves
+ci: lint peers test validate doc ## everything that must be green before main moves

@@ -1,9 +1,10 @@
 //! gRPC in, gRPC out, as processes: spans per CPU-second of the process in the middle.
 //!
-//! One run measures doppelspan without a synthesizer, with one that learns, and the Collector that
-//! `make peers` built, in turn and several times, so that their ratios hold on a noisy machine.
+//! One run measures doppelspan without a synthesizer, with one that learns, and the Collector and Rotel
+//! that `make peers` fetched, in turn and several times, so that their ratios hold on a noisy machine.
 //! Every accepted span is accounted for at the sink, or the benchmark fails; so is every span that
-//! the synthesizer's tap has seen.
+//! the synthesizer's tap has seen. Then it lets doppelspan and telemetrygen make traces, and counts what
+//! arrives.
 //!
 //! `THROUGHPUT_SPANS` and `THROUGHPUT_ROUNDS` change the size (2,000,000 and 3), and
 //! `THROUGHPUT_IDLE` how many seconds a process idles before its memory is read (10).
@@ -36,6 +37,7 @@ enum Middle {
     Forwarding,
     Learning,
     Collector,
+    Rotel,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -113,7 +115,7 @@ fn span(number: u64) -> Span {
 
 fn document(middle: Middle, listen: &str, metrics: &str, backend: &str) -> String {
     let (connectors, outlets, synthetic) = match middle {
-        Middle::Forwarding | Middle::Collector => ("", "otlp_grpc", ""),
+        Middle::Forwarding | Middle::Collector | Middle::Rotel => ("", "otlp_grpc", ""),
         Middle::Learning => (
             "connectors: { synthesizer: { generation: { mode: mirror, ratio: 0.01 } } }\n",
             "otlp_grpc, synthesizer",
@@ -164,11 +166,23 @@ async fn start(middle: Middle, program: &Path) -> anyhow::Result<Started> {
     let document = document(middle, &listen, &metrics, &sink.address.to_string());
     std::fs::write(&config, document)?;
     let mut command = Command::new(program);
-    if middle != Middle::Collector {
-        command.arg("run");
-    }
     let log = folder.path().join("log");
-    command.arg(format!("--config={}", config.display()));
+    match middle {
+        Middle::Rotel => {
+            let http = format!("127.0.0.1:{}", free_port()?);
+            let backend = format!("http://{}", sink.address);
+            command.args(["start", "--otlp-grpc-endpoint", &listen]);
+            command.args(["--otlp-http-endpoint", &http, "--exporter", "otlp"]);
+            command.args(["--otlp-exporter-endpoint", &backend]);
+            command
+                .args("--otlp-exporter-protocol grpc --otlp-exporter-compression none".split(' '));
+            command.args(["--otlp-grpc-max-recv-msg-size-mib", "64"]);
+        }
+        Middle::Collector => _ = command.arg(format!("--config={}", config.display())),
+        Middle::Forwarding | Middle::Learning => {
+            command.arg("run").arg("--config").arg(&config);
+        }
+    }
     command
         .stdout(Stdio::null())
         .stderr(std::fs::File::create(&log)?);
@@ -315,7 +329,6 @@ fn number(variable: &str, default: u64) -> u64 {
 
 fn programs() -> anyhow::Result<Vec<(Middle, &'static str, PathBuf)>> {
     let doppelspan = process::binary()?;
-    let collector = peers::path("collector");
     let mut programs = vec![
         (
             Middle::Forwarding,
@@ -324,10 +337,14 @@ fn programs() -> anyhow::Result<Vec<(Middle, &'static str, PathBuf)>> {
         ),
         (Middle::Learning, "doppelspan, learning", doppelspan),
     ];
-    if collector.exists() {
-        programs.push((Middle::Collector, "OpenTelemetry Collector", collector));
-    } else {
-        eprintln!("skipped: the Collector is missing (run `make peers`)");
+    for (middle, name, peer) in [
+        (Middle::Collector, "OpenTelemetry Collector", "collector"),
+        (Middle::Rotel, "Rotel", "rotel"),
+    ] {
+        match peers::path(peer) {
+            program if program.exists() => programs.push((middle, name, program)),
+            _ => eprintln!("skipped: {name} is missing (run `make peers`)"),
+        }
     }
     Ok(programs)
 }
@@ -376,13 +393,114 @@ async fn main() -> anyhow::Result<()> {
         "observed path's rate on the wire, learning / no synthesizer, round by round: {:.2}",
         ratio(1, 0, |f| f.spans_per_second)
     );
-    if programs.len() > 2 {
+    for (at, (_, name, _)) in programs.iter().enumerate().skip(2) {
         println!(
-            "spans per CPU-second, doppelspan without synthesizer / Collector, round by round: {:.1}",
-            ratio(0, 2, |f| f.spans_per_cpu_second)
+            "spans per CPU-second, doppelspan without synthesizer / {name}, round by round: {:.1}",
+            ratio(0, at, |f| f.spans_per_cpu_second)
+        );
+    }
+    println!();
+    sources(rounds).await
+}
+
+/// Lets doppelspan and telemetrygen make traces and send them as fast as they can, and counts.
+async fn sources(rounds: u64) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (input, model) = (path("observed.jsonl"), path("shop.model"));
+    let doppelspan = process::binary()?;
+    for arguments in [
+        format!("simulate --system shop --traces 500 --seed 1 --output {input}"),
+        format!("train --input {input} --output {model} --min-traces 5"),
+    ] {
+        let mut command = Command::new(&doppelspan);
+        let output = command.args(arguments.split(' ')).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "{arguments}: {said}");
+    }
+    let traces = number("THROUGHPUT_TRACES", 20_000);
+    let mut sources = vec![(
+        "doppelspan generate, a model of the shop",
+        doppelspan,
+        format!("generate --model {model} --traces {traces} --otlp-endpoint"),
+    )];
+    match peers::path("telemetrygen") {
+        program if program.exists() => sources.push((
+            "telemetrygen, 2 workers, traces of 10 spans",
+            program,
+            format!(
+                "traces --otlp-insecure --workers 2 --traces {} --child-spans 9 --rate 0 --otlp-endpoint",
+                traces / 2,
+            ),
+        )),
+        _ => eprintln!("skipped: telemetrygen is missing (run `make peers`)"),
+    }
+    println!("{traces} traces made and sent over gRPC, median of {rounds} rounds");
+    println!("| source | spans made | arrived | arrived per CPU-second | seconds |");
+    println!("|---|---|---|---|---|");
+    for (name, program, arguments) in sources {
+        let mut figures = Vec::new();
+        for _ in 0..rounds {
+            figures.push(source(&program, &arguments, traces * 10).await?);
+        }
+        let of = |figure: fn(&Source) -> f64| median(figures.iter().map(figure).collect());
+        println!(
+            "| {name} | {:.0} | {:.1}% | {:.0}k | {:.1} |",
+            of(|f| f.made),
+            of(|f| f.arrived / f.made) * 100.0,
+            of(|f| f.arrived / f.cpu_seconds) / 1e3,
+            of(|f| f.seconds)
         );
     }
     Ok(())
+}
+
+/// What a source did.
+struct Source {
+    made: f64,
+    arrived: f64,
+    cpu_seconds: f64,
+    seconds: f64,
+}
+
+/// Runs a source to its end. `unsaid` is how many spans it makes if it does not say so itself.
+async fn source(program: &Path, arguments: &str, unsaid: u64) -> anyhow::Result<Source> {
+    let sink = raw::NullSink::start().await?;
+    let folder = tempfile::tempdir()?;
+    let log = folder.path().join("log");
+    let output = std::fs::File::create(&log)?;
+    let began = Instant::now();
+    let mut command = tokio::process::Command::new(program);
+    let mut child = command
+        .args(arguments.split(' '))
+        .arg(sink.address.to_string())
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        .spawn()?;
+    let id = child.id().unwrap_or_default();
+    // A process that has ended has no CPU time to be read: the last reading counts.
+    let mut cpu_seconds = 0.0;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        cpu_seconds = usage::cpu_seconds(id).unwrap_or(cpu_seconds);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    let seconds = began.elapsed().as_secs_f64();
+    let said = std::fs::read_to_string(&log)?;
+    anyhow::ensure!(status.success(), "{}: {said}", program.display());
+    // "took 200 spans", of which none is missing, or the exit code would say so.
+    let took = said
+        .split_once("took ")
+        .and_then(|(_, rest)| rest.split(' ').next());
+    let made = took.and_then(|number| number.parse().ok());
+    Ok(Source {
+        made: made.unwrap_or(unsaid as f64),
+        arrived: sink.spans() as f64,
+        cpu_seconds,
+        seconds,
+    })
 }
 
 /// Megabytes of a program, and of the same program built for distribution, if it is there.

@@ -29,7 +29,7 @@ pub struct Seen {
     pub trace: String,
     /// Span id, hex.
     pub span: String,
-    /// Parent id, hex, or `-`.
+    /// Parent id, hex, or `-`; see [`linked`].
     pub parent: String,
     /// The service of its process.
     pub service: String,
@@ -153,6 +153,13 @@ impl Jaeger {
     }
 }
 
+/// The span of the same trace that stands for a parent where Jaeger keeps none: it has one reference to
+/// another span, so that a link to the parent takes the parent's place. Of several links the least.
+pub fn linked(trace: &str, links: &BTreeSet<(String, String)>) -> Option<String> {
+    let same = links.iter().find(|link| link.0 == trace);
+    same.map(|link| link.1.clone())
+}
+
 fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -174,14 +181,15 @@ fn seen(span: &Value, processes: &Value) -> anyhow::Result<Seen> {
     let kind = take("span.kind");
     let status = (take("otel.status_code"), take("otel.status_description"));
     let trace = text(&span["traceID"]);
-    let (mut parent, mut links) = ("-".to_owned(), BTreeSet::new());
+    let (mut parent, mut links) = (None, BTreeSet::new());
     for reference in span["references"].as_array().into_iter().flatten() {
         let to = (text(&reference["traceID"]), text(&reference["spanID"]));
         match (reference["refType"].as_str(), to.0 == trace) {
-            (Some("CHILD_OF"), true) if parent == "-" => parent = to.1,
+            (Some("CHILD_OF"), true) if parent.is_none() => parent = Some(to.1),
             _ => _ = links.insert(to),
         }
     }
+    let parent = parent.unwrap_or_else(|| linked(&trace, &links).unwrap_or_else(|| "-".to_owned()));
     let logs = span["logs"].as_array().into_iter().flatten();
     let event = |log: &Value| {
         let name = tags(&log["fields"]).remove("event").unwrap_or_default();

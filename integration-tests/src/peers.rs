@@ -88,3 +88,18 @@ impl Neighbour {
         Ok(self.log())
     }
 }
+
+/// The OpenTelemetry Collector with this document, or none where it is skipped. Its own telemetry is
+/// off, so that it takes no port that nobody asked for.
+pub async fn collector(yaml: &str, addresses: &[&str]) -> anyhow::Result<Option<Neighbour>> {
+    let Some(program) = program("collector")? else {
+        return Ok(None);
+    };
+    let started = Neighbour::start(&program, addresses, |folder, command| {
+        std::fs::write(folder.join("config.yaml"), yaml)?;
+        command.args(["--config", "config.yaml"]);
+        command.args(["--set", "service::telemetry::metrics::level=none"]);
+        Ok(())
+    });
+    Ok(Some(started.await?))
+}

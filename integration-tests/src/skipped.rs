@@ -18,7 +18,9 @@ pub fn or_skipped(there: Option<PathBuf>, what: &str) -> anyhow::Result<Option<P
         let test = thread.name().unwrap_or("a test");
         let line = format!("  {file}: {test}: there is no {what}\n");
         eprint!("skipped:{line}");
-        let list = root().join("target/skipped");
+        let folder = root().join("target");
+        std::fs::create_dir_all(&folder)?;
+        let list = folder.join("skipped");
         // One write, so that the lines of tests side by side don't mix.
         let mut list = std::fs::File::options()
             .create(true)

@@ -12,5 +12,5 @@ generate() { cd "$to" && bin/builder --config builder.yaml --skip-compilation --
 step "writing its sources" generate
 # The builder would ask `go mod tidy` for a go.mod, and that for the newest of everything.
 cp "$here/go.mod" "$here/go.sum" "$to/source/"
-step "building (about a minute)" go_build .
+step "building (about two minutes)" go_build .
 done_with "$("$to/collector" --version)"
