@@ -8,16 +8,16 @@
 //! | `<!-- run -->` | runs and succeeds |
 //! | `<!-- run until it succeeds -->` | is tried again until it does |
 //! | `<!-- run in the background -->` | runs while the blocks after it do, and ends well on SIGINT; it is up when `localhost:13133` answers |
-//! | `<!-- needs NAME, ... -->` | of the page: these peers; Jaeger is started, others are on the path |
+//! | `<!-- needs NAME, ... -->` | of the page: these peers; Jaeger and Kafka are started, others are on the path |
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use integration_tests::Jaeger;
 use integration_tests::peers::program;
 use integration_tests::process::{binary, free_port, root};
+use integration_tests::{Broker, Jaeger};
 use tokio::process::{Child, Command};
 
 /// Between two looks at what is waited for.
@@ -204,7 +204,17 @@ async fn check(page: &str) -> anyhow::Result<()> {
     let program_folder = binary()?.parent().map(Path::to_owned);
     let mut path: Vec<PathBuf> = program_folder.into_iter().collect();
     let (mut ports, mut running) = (BTreeMap::new(), Vec::new());
+    let mut _broker = None;
     for name in needs {
+        if name == "kafka" {
+            let Some(broker) = Broker::start().await? else {
+                return Ok(());
+            };
+            let (_, port) = broker.address.rsplit_once(':').unwrap_or_default();
+            ports.insert(9092, port.parse()?);
+            _broker = Some(broker);
+            continue;
+        }
         if name != "jaeger" {
             let Some(program) = program(&name)? else {
                 return Ok(());
@@ -265,6 +275,11 @@ fn every_page_with_a_marked_block_is_run_here() -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka() -> anyhow::Result<()> {
+    check("kafka.md").await
 }
 
 #[tokio::test(flavor = "multi_thread")]

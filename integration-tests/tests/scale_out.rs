@@ -38,16 +38,8 @@ impl Instance {
                 "    generation:",
                 "    assembler: { max_wait: 5s, initial_quiet: 1s }\n    generation:",
             )
-            .replace(
-                "  health_check:\n",
-                &format!("  health_check: {{ endpoint: '{health}' }}\n"),
-            )
-            .replace(
-                "  extensions: [health_check]\n",
-                &format!(
-                    "  extensions: [health_check]\n  telemetry: {{ metrics: {{ address: '{metrics}' }} }}\n"
-                ),
-            );
+            .replace("localhost:13133", &health)
+            .replace("localhost:8888", &metrics);
         Ok(Self {
             running: Running::start(&text, &health).await?,
             sink,
