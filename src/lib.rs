@@ -11,6 +11,7 @@ pub mod connector;
 pub mod eval;
 pub mod exporter;
 pub mod features;
+pub mod import;
 pub mod learner;
 pub mod model;
 pub mod otlp;

@@ -59,6 +59,7 @@ const TABLE: &[(&str, &[&str])] = &[
         "receiver",
         &["trace", "otlp", "pipeline", "config", "telemetry"],
     ),
+    ("import", &["receiver"]),
     (
         "connector",
         &[
