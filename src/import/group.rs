@@ -66,18 +66,24 @@ impl Group {
         self.held += 1;
     }
 
-    /// Takes the spans of a request as they are.
+    /// Takes the spans of a request as they are; how many were left out because their ids are not
+    /// as long as they must be.
     ///
     /// # Errors
     ///
     /// The bytes are no request.
-    pub fn add_request(&mut self, request: Bytes) -> Result<(), prost::DecodeError> {
+    pub fn add_request(&mut self, request: Bytes) -> Result<u64, prost::DecodeError> {
         let request = ExportTraceServiceRequest::decode(request)?;
+        let mut without = 0;
         for group in request.resource_spans {
             let resource = Arc::new(group.resource.unwrap_or_default());
             for scoped in group.scope_spans {
                 let scope = scoped.scope.map(Arc::new);
                 for span in scoped.spans {
+                    if (span.trace_id.len(), span.span_id.len()) != (16, 8) {
+                        without += 1;
+                        continue;
+                    }
                     self.add(Observed {
                         resource: resource.clone(),
                         scope: scope.clone(),
@@ -86,7 +92,7 @@ impl Group {
                 }
             }
         }
-        Ok(())
+        Ok(without)
     }
 
     /// Takes out the oldest trace, if more is held than may be.
