@@ -46,7 +46,7 @@ const CONDITIONS: &str = "Conditions (each is left to the model unless given)";
 The exit code is 0 only if every span was written, or acknowledged by the backend.")]
 pub(super) struct Arguments {
     /// `traces`: send to localhost unless told where else, as telemetrygen does
-    #[arg(value_name = "traces", conflicts_with = "output")]
+    #[arg(value_name = "traces")]
     signal: Option<Signal>,
     /// A model: what `train` wrote, or the checkpoint of a synthesizer; a grammar of a simulated
     /// system unless given

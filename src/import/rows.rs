@@ -260,8 +260,13 @@ impl Processes {
     }
 }
 
+/// What a statement to a database begins with.
+const STATEMENTS: [&str; 4] = ["SELECT ", "INSERT ", "UPDATE ", "DELETE "];
+
 /// Says the kinds, which these files do not have: a span whose parent is of another service, and a
-/// root, serve; a span that does not and has such a child calls; all others are internal.
+/// root, serve; a span that does not and has such a child, or is a statement to a database as
+/// OpenTelemetry's libraries name it (`SELECT shop.orders`, `sql.rows`), calls; all others are
+/// internal.
 pub(super) fn infer_kinds(trace: &mut [Observed]) {
     let services: HashMap<&[u8], &str> = trace
         .iter()
@@ -281,13 +286,18 @@ pub(super) fn infer_kinds(trace: &mut [Observed]) {
     for (it, serves) in trace.iter_mut().zip(serves) {
         let kind = if serves {
             SpanKind::Server
-        } else if calls.binary_search(&it.span.span_id).is_ok() {
+        } else if calls.binary_search(&it.span.span_id).is_ok() || is_statement(&it.span.name) {
             SpanKind::Client
         } else {
             SpanKind::Internal
         };
         it.span.kind = kind.into();
     }
+}
+
+fn is_statement(name: &str) -> bool {
+    let statement = STATEMENTS.iter().find_map(|verb| name.strip_prefix(verb));
+    name.starts_with("sql.") || statement.is_some_and(|of| of.contains('.'))
 }
 
 #[cfg(test)]
