@@ -291,8 +291,8 @@ impl Delivery {
     }
 
     /// Waits until all was sent or given up, and says what became of it; `made` is what it was, as
-    /// `made 5 traces`. A failure unless all of it arrived.
-    pub(super) async fn end(mut self, made: &str) -> anyhow::Result<ExitCode> {
+    /// `made 5 traces`, and `note` what stands behind the number of spans. A failure unless all of it arrived.
+    pub(super) async fn end(mut self, made: &str, note: &str) -> anyhow::Result<ExitCode> {
         self.queue.close();
         loop {
             tokio::select! {
@@ -316,7 +316,7 @@ impl Delivery {
             failed,
         };
         let line = format!(
-            "{made} of {} spans; {} took {} spans",
+            "{made} of {} spans{note}; {} took {} spans",
             counts.made, self.address, counts.sent
         );
         if self.prints_ids {

@@ -381,7 +381,7 @@ async fn to_backend(arguments: &Arguments, mut maker: Maker) -> anyhow::Result<E
         }
     }
     progress.end();
-    delivery.end(&format!("made {made} traces")).await
+    delivery.end(&format!("made {made} traces"), "").await
 }
 
 async fn give(

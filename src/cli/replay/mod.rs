@@ -18,7 +18,7 @@ use self::schedule::{Beat, Part, Schedule};
 use super::delivery::{Backend, Delivery, hex};
 use super::observed::InputFormat;
 use super::progress::Progress;
-use super::say;
+use super::{complain, say};
 use crate::chance::{self, Rng};
 use crate::config::Period;
 use crate::import::{self, Observed};
@@ -155,16 +155,15 @@ async fn replay(arguments: &Arguments, files: &[PathBuf]) -> anyhow::Result<Exit
     }
     // What waits for its time is sent: at its time, or at once after Ctrl-C.
     flush(&mut schedule, &mut delivery).await?;
-    let bad = match told.bad {
-        0 => String::new(),
-        bad => format!(" ({bad} times something could not be used)"),
-    };
     let late = match told.late {
         0 => String::new(),
-        late => format!(", {late} spans late"),
+        late => format!(", {late} of them late"),
     };
-    let replayed = format!("replayed {} traces{bad}{late}:", told.traces);
-    delivery.end(replayed.trim_end_matches(':')).await
+    if told.bad > 0 {
+        complain(&format!("{} times something could not be used", told.bad));
+    }
+    let replayed = format!("replayed {} traces", told.traces);
+    delivery.end(&replayed, &late).await
 }
 
 /// Sends the files once: returns when every trace has begun.
