@@ -6,6 +6,7 @@
 )]
 
 pub mod document;
+pub mod foreign;
 pub mod moody;
 pub mod observed;
 pub mod process;
