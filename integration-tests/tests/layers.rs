@@ -59,7 +59,7 @@ const TABLE: &[(&str, &[&str])] = &[
         "receiver",
         &["trace", "otlp", "pipeline", "config", "telemetry"],
     ),
-    ("import", &["receiver"]),
+    ("import", &["otlp", "receiver"]),
     (
         "connector",
         &[

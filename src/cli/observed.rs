@@ -69,7 +69,7 @@ pub(super) fn read_begun(
         let bytes = requests.progress();
         let mut progress = Progress::new("reading", bytes.total(), "bytes");
         let mut bad = Bad::default();
-        while let Some(request) = requests.next() {
+        for request in requests.by_ref() {
             let walked = request
                 .map_err(|fault| fault.to_string())
                 .and_then(|bytes| assembly.walk(&bytes));

@@ -113,9 +113,12 @@ impl Group {
     }
 }
 
+/// A process, what made the spans in it, and the spans.
+type Whose = (Arc<Resource>, Option<Arc<InstrumentationScope>>, Vec<Span>);
+
 /// The spans as one request, by the processes that they came from.
 pub fn request(trace: Vec<Observed>) -> ExportTraceServiceRequest {
-    let mut groups: Vec<(Arc<Resource>, Option<Arc<InstrumentationScope>>, Vec<Span>)> = Vec::new();
+    let mut groups: Vec<Whose> = Vec::new();
     for Observed {
         resource,
         scope,

@@ -109,7 +109,7 @@ fn resource(process: Process) -> Resource {
     let mut resource = service(&process.service_name);
     let tags = process.tags.unwrap_or_default();
     let others = tags.into_iter().filter(|tag| tag.key != "service.name");
-    resource.attributes.extend(others.map(pair));
+    resource.attributes.extend(others.map(|tag| pair(&tag)));
     resource
 }
 
@@ -131,7 +131,7 @@ fn observed(read: Read, processes: &HashMap<String, Arc<Resource>>) -> Result<Ob
     let start = read.start_time.saturating_mul(1_000);
     let mut told = Told::default();
     let tags = read.tags.unwrap_or_default().into_iter();
-    let attributes = tags.filter_map(|tag| told.take(tag)).collect();
+    let attributes = tags.filter_map(|tag| told.take(&tag)).collect();
     let status = told.status();
     let events = read.logs.unwrap_or_default().into_iter().map(event);
     Ok(Observed {
@@ -207,7 +207,7 @@ struct Told {
 
 impl Told {
     /// The tag as an attribute, unless it is told in a field.
-    fn take(&mut self, tag: Tag) -> Option<KeyValue> {
+    fn take(&mut self, tag: &Tag) -> Option<KeyValue> {
         let text = tag.value.as_str().unwrap_or_default();
         match tag.key.as_str() {
             "span.kind" => {
@@ -260,7 +260,7 @@ impl Told {
 }
 
 /// A tag as an attribute.
-fn pair(tag: Tag) -> KeyValue {
+fn pair(tag: &Tag) -> KeyValue {
     let text = |value: &serde_json::Value| match value {
         serde_json::Value::String(text) => text.clone(),
         other => other.to_string(),
@@ -301,7 +301,7 @@ fn event(log: Log) -> Event {
     Event {
         time_unix_nano: log.timestamp.saturating_mul(1_000),
         name: name.unwrap_or_default(),
-        attributes: fields.into_iter().map(pair).collect(),
+        attributes: fields.iter().map(pair).collect(),
         ..Event::default()
     }
 }

@@ -13,6 +13,7 @@ mod ids;
 mod jaeger;
 mod nezha;
 mod rows;
+mod spans;
 #[cfg(test)]
 mod tests;
 mod zipkin;
@@ -29,9 +30,8 @@ use prost::Message as _;
 pub use eadro::Unit;
 pub use group::{Group, Observed, request};
 
-use crate::receiver::otlpjsonfile::{self, LineError, MAX_RECORD, Progress, Requests};
-use elements::{Elements, Next};
-use rows::{Header, Processes, Row, Rows, Wrong};
+use crate::receiver::otlpjsonfile::{self, LineError, Progress, Requests};
+use spans::Spans;
 
 /// What a file is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,7 +145,7 @@ type Source = Box<dyn BufRead + Send>;
 enum Reader {
     Requests(Requests),
     Spans {
-        spans: Box<Spans>,
+        spans: Spans,
         group: Group,
         faults: VecDeque<LineError>,
         over: bool,
@@ -183,7 +183,7 @@ pub fn open(path: &Path, format: Option<Format>) -> Result<Import, ImportError> 
     let reader = match format {
         Format::Otlp => Reader::Requests(Requests::of(path, source, progress.clone())),
         _ => Reader::Spans {
-            spans: Box::new(Spans::of(path, source, format)?),
+            spans: Spans::of(path, source, format)?,
             group: Group::default(),
             faults: VecDeque::new(),
             over: false,
@@ -271,130 +271,6 @@ impl Iterator for Import {
                     take(line, Err(format!("can't read on: {cause}")));
                 }
             }
-        }
-    }
-}
-
-/// The spans of a file in one of the formats that are read span by span.
-enum Spans {
-    Elements {
-        elements: Elements<Source>,
-        element: Vec<u8>,
-        format: Format,
-        processes: Processes,
-        line: u64,
-    },
-    Rows {
-        rows: Rows<Source>,
-        header: Header<8>,
-        format: Format,
-        processes: Processes,
-        line: u64,
-    },
-}
-
-impl Spans {
-    fn of(path: &Path, source: Source, format: Format) -> Result<Self, ImportError> {
-        let columns = match format {
-            Format::Nezha => &nezha::COLUMNS,
-            Format::Eadro(_) => &eadro::COLUMNS,
-            Format::Otlp | Format::Documents | Format::Jaeger | Format::Zipkin => {
-                return Ok(Self::Elements {
-                    elements: Elements::new(source, MAX_RECORD),
-                    element: Vec::new(),
-                    format,
-                    processes: Processes::default(),
-                    line: 1,
-                });
-            }
-        };
-        let mut rows = Rows::new(source);
-        let first = rows.first().map_err(|source| ImportError::Open {
-            path: path.to_owned(),
-            source,
-        })?;
-        let header = Header::find(&first, columns).map_err(|absent| ImportError::Columns {
-            path: path.to_owned(),
-            format,
-            absent,
-            first: rows::shown(String::from_utf8_lossy(&first).trim()),
-        })?;
-        Ok(Self::Rows {
-            rows,
-            header,
-            format,
-            processes: Processes::default(),
-            line: 1,
-        })
-    }
-
-    /// Hands on the spans of the next record, and what is wrong with it; whether there was one.
-    fn next(&mut self, take: &mut dyn FnMut(u64, Result<Observed, String>)) -> io::Result<bool> {
-        match self {
-            Self::Elements {
-                elements,
-                element,
-                format,
-                processes,
-                line,
-            } => {
-                let at = match elements.next(element)? {
-                    Next::End => return Ok(false),
-                    Next::Fault(at, column, fault) => {
-                        *line = at;
-                        take(at, Err(format!("column {column}: {fault}")));
-                        return Ok(true);
-                    }
-                    Next::Element(at) => at,
-                };
-                *line = at;
-                let read = match format {
-                    Format::Zipkin => {
-                        take(at, zipkin::span(element, processes));
-                        Ok(())
-                    }
-                    Format::Jaeger => jaeger::spans(element, &mut |span| take(at, span)),
-                    _ => documents::spans(element, &mut |span| take(at, span)),
-                };
-                if let Err(fault) = read {
-                    // Lines within an element count from its own first one.
-                    let line = at + (fault.line() as u64).saturating_sub(1);
-                    take(line, Err(format!("column {}: {fault}", fault.column())));
-                }
-                Ok(true)
-            }
-            Self::Rows {
-                rows,
-                header,
-                format,
-                processes,
-                line,
-            } => {
-                let (at, row) = match rows.next()? {
-                    None => return Ok(false),
-                    Some(Row::Fault(at, fault)) => {
-                        *line = at;
-                        take(at, Err(fault));
-                        return Ok(true);
-                    }
-                    Some(Row::Fields(at, row)) => (at, row),
-                };
-                *line = at;
-                let span = match format {
-                    Format::Eadro(unit) => eadro::span(header, *unit, processes, &row),
-                    _ => nezha::span(header, processes, &row),
-                };
-                let wrong = |Wrong(column, fault)| format!("column {column}: {fault}");
-                take(at, span.map_err(wrong));
-                Ok(true)
-            }
-        }
-    }
-
-    /// The line of the last record.
-    fn line(&self) -> u64 {
-        match self {
-            Self::Elements { line, .. } | Self::Rows { line, .. } => *line,
         }
     }
 }
