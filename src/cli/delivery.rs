@@ -30,7 +30,8 @@ const BEAT: Duration = Duration::from_millis(5);
 /// Where to send to and how.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Backend {
-    /// `host:port` of an OTLP backend, over gRPC; with --otlp-http over HTTP, and a URL will do
+    /// `host:port` of an OTLP backend, over gRPC; with --otlp-http over HTTP, and a URL will do;
+    /// localhost:4317 or localhost:4318 where it may be left out
     #[arg(long, value_name = "ADDRESS", help_heading = HEADING)]
     pub(super) otlp_endpoint: Option<String>,
     /// Speak OTLP over HTTP (protobuf) in place of gRPC
@@ -59,7 +60,7 @@ pub(super) struct Backend {
     client_key: Option<String>,
     /// How long to try again to send what the backend does not take, before it is given up; 0 for
     /// ever
-    #[arg(long, default_value = "30s", value_name = "PERIOD", help_heading = HEADING)]
+    #[arg(long, visible_alias = "timeout", default_value = "30s", value_name = "PERIOD", help_heading = HEADING)]
     give_up_after: Period,
     /// Go on after spans were given up; the exit code says all the same that some were
     #[arg(long, help_heading = HEADING)]

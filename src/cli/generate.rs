@@ -104,7 +104,6 @@ pub(super) struct Arguments {
 /// What is generated.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Signal {
-    /// Traces are all there is.
     Traces,
 }
 

@@ -113,6 +113,24 @@ impl Group {
     }
 }
 
+/// Leaves out spans that are there twice, as in answers to several queries put behind each other.
+/// Two that share an id and differ are both kept.
+pub(super) fn without_copies(trace: &mut Vec<Observed>) {
+    let mut known: HashMap<&[u8], Vec<&Observed>> = HashMap::with_capacity(trace.len());
+    let is_new = |it| {
+        let Observed { span, resource, .. } = it;
+        let same_id = known.entry(&span.span_id).or_default();
+        let mut others = same_id.iter();
+        let copy = others.any(|other| other.span == *span && other.resource == *resource);
+        if !copy {
+            same_id.push(it);
+        }
+        !copy
+    };
+    let mut new = trace.iter().map(is_new).collect::<Vec<bool>>().into_iter();
+    trace.retain(|_| new.next().unwrap_or(true));
+}
+
 /// A process, what made the spans in it, and the spans.
 type Whose = (Arc<Resource>, Option<Arc<InstrumentationScope>>, Vec<Span>);
 
@@ -228,6 +246,20 @@ mod tests {
     #[test]
     fn spans_are_put_together_in_whatever_order_they_come() {
         check(9, "1.1 2.1 1.2 2.2 1.3", "1.1+1.2+1.3 2.1+2.2");
+    }
+
+    #[test]
+    fn a_span_that_is_there_twice_is_read_once() {
+        let mut trace = vec![
+            observed(1, 1),
+            observed(1, 2),
+            observed(1, 1),
+            observed(1, 2),
+        ];
+        trace[3].resource = Arc::new(service("other"));
+        without_copies(&mut trace);
+        let ids: Vec<u8> = trace.iter().map(|it| it.span.span_id[0]).collect();
+        assert_eq!(ids, [1, 2, 2]);
     }
 
     #[test]

@@ -242,6 +242,7 @@ impl Iterator for Import {
                 group.overflow()
             };
             if let Some(mut trace) = trace {
+                group::without_copies(&mut trace);
                 match self.format {
                     Format::Zipkin => zipkin::take_apart(&mut trace),
                     Format::Nezha | Format::Eadro(_) => rows::infer_kinds(&mut trace),

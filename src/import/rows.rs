@@ -198,6 +198,11 @@ fn fields(reader: &mut Reader, row: &[u8]) -> Vec<String> {
 }
 
 impl<const N: usize> Header<N> {
+    /// Whether a row is the first one over again, as in files that were put behind each other.
+    pub(super) fn is_again(&self, names: &[&'static str; N], row: &[String]) -> bool {
+        self.pick(names, row).is_ok_and(|fields| fields == *names)
+    }
+
     /// The wanted fields of a row.
     pub(super) fn pick<'a>(
         &self,
@@ -374,6 +379,8 @@ mod tests {
         assert_eq!(header.pick(&["a", "b"], &row), Ok(["2", "1"]));
         let short = Wrong("a", "missing: the row has 1 columns".to_owned());
         assert_eq!(header.pick(&["a", "b"], &row[..1]), Err(short));
+        let first = ["b", "a", "c"].map(str::to_owned);
+        assert!(header.is_again(&["a", "b"], &first) && !header.is_again(&["a", "b"], &row));
         assert_eq!(Header::find(b"a,x", &["a", "b", "c"]), Err(vec!["b", "c"]));
     }
 }

@@ -33,12 +33,7 @@ impl Spans {
     ///
     /// It can't be read, or its first row lacks columns of the format.
     pub(super) fn of(path: &Path, source: Source, format: Format) -> Result<Self, ImportError> {
-        let columns = match format {
-            Format::Nezha => Some(&nezha::COLUMNS),
-            Format::Eadro(_) => Some(&eadro::COLUMNS),
-            Format::Otlp | Format::Documents | Format::Jaeger | Format::Zipkin => None,
-        };
-        let records = match columns {
+        let records = match columns(format) {
             None => Records::Elements(Elements::new(source, MAX_RECORD), Vec::new()),
             Some(columns) => {
                 let mut rows = Rows::new(source);
@@ -94,6 +89,11 @@ impl Spans {
                         line
                     }
                     Some(Row::Fields(line, row)) => {
+                        let columns = columns(format).unwrap_or(&nezha::COLUMNS);
+                        if header.is_again(columns, &row) {
+                            self.line = line;
+                            return Ok(true);
+                        }
                         let span = match format {
                             Format::Eadro(unit) => eadro::span(header, unit, processes, &row),
                             _ => nezha::span(header, processes, &row),
@@ -106,6 +106,15 @@ impl Spans {
             }
         }
         Ok(true)
+    }
+}
+
+/// The columns of a format that is a table.
+fn columns(format: Format) -> Option<&'static [&'static str; 8]> {
+    match format {
+        Format::Nezha => Some(&nezha::COLUMNS),
+        Format::Eadro(_) => Some(&eadro::COLUMNS),
+        Format::Otlp | Format::Documents | Format::Jaeger | Format::Zipkin => None,
     }
 }
 
