@@ -117,17 +117,17 @@ impl Group {
 /// Two that share an id and differ are both kept.
 pub(super) fn without_copies(trace: &mut Vec<Observed>) {
     let mut known: HashMap<&[u8], Vec<&Observed>> = HashMap::with_capacity(trace.len());
-    let is_new = |it| {
-        let Observed { span, resource, .. } = it;
-        let same_id = known.entry(&span.span_id).or_default();
+    let mut is_new = Vec::with_capacity(trace.len());
+    for it in trace.iter() {
+        let same_id = known.entry(&it.span.span_id).or_default();
         let mut others = same_id.iter();
-        let copy = others.any(|other| other.span == *span && other.resource == *resource);
+        let copy = others.any(|other| other.span == it.span && other.resource == it.resource);
         if !copy {
             same_id.push(it);
         }
-        !copy
-    };
-    let mut new = trace.iter().map(is_new).collect::<Vec<bool>>().into_iter();
+        is_new.push(!copy);
+    }
+    let mut new = is_new.into_iter();
     trace.retain(|_| new.next().unwrap_or(true));
 }
 
