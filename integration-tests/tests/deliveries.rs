@@ -194,6 +194,38 @@ async fn http_its_path_and_headers_are_as_they_were_asked_for() -> anyhow::Resul
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn attributes_that_are_asked_for_stand_in_every_resource_beside_the_mark()
+-> anyhow::Result<()> {
+    let further =
+        "--traces 20 --otlp-attributes deployment.environment=test --otlp-attributes shard=3";
+    let backend = check(Mood::Takes, further, 0, &["made 20 traces"]).await?;
+    let mut resources = 0;
+    for group in backend
+        .taken()
+        .iter()
+        .flat_map(|taken| &taken.request.resource_spans)
+    {
+        assert!(integration_tests::sink::is_synthetic(group));
+        let attributes = group.resource.iter().flat_map(|it| &it.attributes);
+        let told: Vec<String> = attributes
+            .map(|it| format!("{} {:?}", it.key, it.value))
+            .collect();
+        let has = |key: &str, value: &str| {
+            told.iter()
+                .any(|it| it.starts_with(key) && it.contains(value))
+        };
+        assert!(
+            has("deployment.environment", "StringValue(\"test\")"),
+            "{told:?}"
+        );
+        assert!(has("shard", "IntValue(3)"), "{told:?}");
+        resources += 1;
+    }
+    assert!(resources > 5, "{resources}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ids_are_printed_and_nothing_else_stands_among_them() -> anyhow::Result<()> {
     let backend = Moody::start(Mood::Takes).await?;
     let arguments = format!(

@@ -18,8 +18,9 @@ use crate::config::Period;
 use crate::features::Sampled;
 use crate::learner::{Checkpoint, Published};
 use crate::otlp::Payload;
+use crate::otlp::view::ValueView;
 use crate::simulate::System;
-use crate::synthesizer::{Asked, Conditions, Identity, Mode, Pace, Sampler, Writer};
+use crate::synthesizer::{Asked, Conditions, Identity, MARK, Mode, Pace, Sampler, Writer};
 
 /// Traces drawn at once.
 const DRAWN: usize = 64;
@@ -97,8 +98,39 @@ pub(super) struct Arguments {
     /// A file of OTLP/JSON lines; compressed if it ends in .gz or .zst; `-` is standard output
     #[arg(long, value_name = "FILE", conflicts_with = "otlp_endpoint")]
     output: Option<PathBuf>,
+    /// An attribute of every resource, as `deployment.environment=test`, `shard=3` or `canary=true`;
+    /// may be repeated
+    #[arg(long = "otlp-attributes", value_name = "KEY=VALUE", value_parser = attribute)]
+    attributes: Vec<(String, Given)>,
     #[command(flatten)]
     backend: Backend,
+}
+
+/// The value of an attribute.
+#[derive(Debug, Clone, PartialEq)]
+enum Given {
+    Text(String),
+    Int(i64),
+    Bool(bool),
+}
+
+/// `key=value` as telemetrygen reads it: true, false, a whole number, or text, in quotes or not.
+fn attribute(text: &str) -> Result<(String, Given), String> {
+    let (key, value) = text.split_once('=').ok_or("it has no `=`")?;
+    if key.is_empty() || ["service.name", MARK].contains(&key) {
+        return Err("this key can't be set".to_owned());
+    }
+    if value.starts_with('[') {
+        return Err("lists are not written".to_owned());
+    }
+    let inner = value.strip_prefix('"').and_then(|v| v.strip_suffix('"'));
+    let value = match (inner, value.parse(), value.parse()) {
+        (Some(inner), ..) => Given::Text(inner.to_owned()),
+        (None, Ok(truth), _) => Given::Bool(truth),
+        (None, _, Ok(number)) => Given::Int(number),
+        _ => Given::Text(value.to_owned()),
+    };
+    Ok((key.to_owned(), value))
 }
 
 /// What is generated.
@@ -228,13 +260,22 @@ impl Maker {
                 None => Rng::try_from_rng(&mut SysRng).context("the system gives no chance")?,
             })
         };
+        let resource = arguments.attributes.iter().map(|(key, value)| {
+            let value = match value {
+                Given::Text(text) => ValueView::Str(text),
+                Given::Int(number) => ValueView::Int(*number),
+                Given::Bool(truth) => ValueView::Bool(*truth),
+            };
+            (&**key, value)
+        });
+        let resource: Vec<_> = resource.collect();
         let mut sampler = Sampler::new(published)?;
         let asked = Asked::new(&arguments.conditions(), &mut sampler, &published.words)
             .map_err(|fault| anyhow::anyhow!("--root: {fault}"))?;
         let mut maker = Self {
             sampler,
             asked,
-            writer: Writer::new(&published.words),
+            writer: Writer::with(&published.words, &resource),
             chance: stream("samples")?,
             identity: Identity::new(stream("ids")?),
             drawn: Vec::new().into_iter(),
@@ -392,4 +433,26 @@ async fn give(
         say(&ids(&payload)?)?;
     }
     delivery.give(payload).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attribute_is_text_a_number_or_a_truth() {
+        let check = |text: &str, expected: Option<Given>| {
+            let seen = attribute(text).ok().map(|(_, value)| value);
+            assert_eq!(seen, expected, "{text}");
+        };
+        check("a=b", Some(Given::Text("b".to_owned())));
+        check("a=\"true\"", Some(Given::Text("true".to_owned())));
+        check("a=true", Some(Given::Bool(true)));
+        check("a=-3", Some(Given::Int(-3)));
+        check("a=", Some(Given::Text(String::new())));
+        check("a=[1,2]", None);
+        check("a", None);
+        check("service.name=x", None);
+        check("doppelspan.synthetic=false", None);
+    }
 }
