@@ -15,14 +15,18 @@ build: ## build the program for debugging (target/debug/doppelspan)
 release: ## build the program for use (target/release/doppelspan)
 	cargo build --release
 
-test: sdks ## run every test: unit, property, integration with the real SDKs and a browser
-	cargo test --workspace
+# Runs this, then names what its tests skipped because something is missing here.
+named = @mkdir -p target && rm -f target/skipped; status=0; $(1) || status=$$?; \
+	if [ -s target/skipped ]; then echo "skipped, and a failure in CI:"; sort -u target/skipped; fi; exit $$status
+
+test: sdks ## run every test: unit, property, integration with the real SDKs, a browser and the peers that are there
+	$(call named,cargo test --workspace)
 
 unit: ## run the tests that need no socket
 	cargo test --lib
 
 integration: sdks ## run the tests that drive the service from outside
-	cargo test -p integration-tests
+	$(call named,cargo test -p integration-tests)
 
 sdks: $(SDKS)/python/.done $(SDKS)/javascript/.done $(SDKS)/page/.done $(SDKS)/evaluation/.done ## fetch the Python and JavaScript SDKs into an ignored folder
 
@@ -97,8 +101,8 @@ online: release ## send every corpus of DATA once through a learner, in time ord
 	cargo build --release -p integration-tests --bin online
 	target/release/online $(DATA) docs target/tables
 
-peers: ## build the pinned neighbours (an OpenTelemetry Collector) into an ignored folder
-	integration-tests/peers/fetch.sh
+peers: ## fetch or build the pinned neighbours (Collector, Jaeger, ...) into an ignored folder, each once
+	@PYTHON=$(PYTHON) integration-tests/peers/fetch.sh
 
 clean: ## remove everything that was built or fetched
 	rm -rf target $(SDKS) .peers

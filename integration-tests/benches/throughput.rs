@@ -1,9 +1,10 @@
 //! gRPC in, gRPC out, as processes: spans per CPU-second of the process in the middle.
 //!
-//! One run measures doppelspan without a synthesizer, with one that learns, and the Collector that
-//! `make peers` built, in turn and several times, so that their ratios hold on a noisy machine.
+//! One run measures doppelspan without a synthesizer, with one that learns, and the Collector and Rotel
+//! that `make peers` fetched, in turn and several times, so that their ratios hold on a noisy machine.
 //! Every accepted span is accounted for at the sink, or the benchmark fails; so is every span that
-//! the synthesizer's tap has seen.
+//! the synthesizer's tap has seen. Then it lets doppelspan and telemetrygen make traces, and counts what
+//! arrives.
 //!
 //! `THROUGHPUT_SPANS` and `THROUGHPUT_ROUNDS` change the size (2,000,000 and 3), and
 //! `THROUGHPUT_IDLE` how many seconds a process idles before its memory is read (10).
@@ -19,7 +20,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use integration_tests::{Reading, free_port, process, raw, usage};
+use integration_tests::{Reading, free_port, peers, process, raw, usage};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
@@ -36,6 +37,7 @@ enum Middle {
     Forwarding,
     Learning,
     Collector,
+    Rotel,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -113,7 +115,7 @@ fn span(number: u64) -> Span {
 
 fn document(middle: Middle, listen: &str, metrics: &str, backend: &str) -> String {
     let (connectors, outlets, synthetic) = match middle {
-        Middle::Forwarding | Middle::Collector => ("", "otlp_grpc", ""),
+        Middle::Forwarding | Middle::Collector | Middle::Rotel => ("", "otlp_grpc", ""),
         Middle::Learning => (
             "connectors: { synthesizer: { generation: { mode: mirror, ratio: 0.01 } } }\n",
             "otlp_grpc, synthesizer",
@@ -164,11 +166,23 @@ async fn start(middle: Middle, program: &Path) -> anyhow::Result<Started> {
     let document = document(middle, &listen, &metrics, &sink.address.to_string());
     std::fs::write(&config, document)?;
     let mut command = Command::new(program);
-    if middle != Middle::Collector {
-        command.arg("run");
-    }
     let log = folder.path().join("log");
-    command.arg(format!("--config={}", config.display()));
+    match middle {
+        Middle::Rotel => {
+            let http = format!("127.0.0.1:{}", free_port()?);
+            let backend = format!("http://{}", sink.address);
+            command.args(["start", "--otlp-grpc-endpoint", &listen]);
+            command.args(["--otlp-http-endpoint", &http, "--exporter", "otlp"]);
+            command.args(["--otlp-exporter-endpoint", &backend]);
+            command
+                .args("--otlp-exporter-protocol grpc --otlp-exporter-compression none".split(' '));
+            command.args(["--otlp-grpc-max-recv-msg-size-mib", "64"]);
+        }
+        Middle::Collector => _ = command.arg(format!("--config={}", config.display())),
+        Middle::Forwarding | Middle::Learning => {
+            command.arg("run").arg("--config").arg(&config);
+        }
+    }
     command
         .stdout(Stdio::null())
         .stderr(std::fs::File::create(&log)?);
@@ -315,7 +329,6 @@ fn number(variable: &str, default: u64) -> u64 {
 
 fn programs() -> anyhow::Result<Vec<(Middle, &'static str, PathBuf)>> {
     let doppelspan = process::binary()?;
-    let collector = process::root().join(".peers/otelcol");
     let mut programs = vec![
         (
             Middle::Forwarding,
@@ -324,10 +337,14 @@ fn programs() -> anyhow::Result<Vec<(Middle, &'static str, PathBuf)>> {
         ),
         (Middle::Learning, "doppelspan, learning", doppelspan),
     ];
-    if collector.exists() {
-        programs.push((Middle::Collector, "OpenTelemetry Collector", collector));
-    } else {
-        eprintln!("skipped: the Collector is missing (run `make peers`)");
+    for (middle, name, peer) in [
+        (Middle::Collector, "OpenTelemetry Collector", "collector"),
+        (Middle::Rotel, "Rotel", "rotel"),
+    ] {
+        match peers::path(peer) {
+            program if program.exists() => programs.push((middle, name, program)),
+            _ => eprintln!("skipped: {name} is missing (run `make peers`)"),
+        }
     }
     Ok(programs)
 }
@@ -376,13 +393,103 @@ async fn main() -> anyhow::Result<()> {
         "observed path's rate on the wire, learning / no synthesizer, round by round: {:.2}",
         ratio(1, 0, |f| f.spans_per_second)
     );
-    if programs.len() > 2 {
+    for (at, (_, name, _)) in programs.iter().enumerate().skip(2) {
         println!(
-            "spans per CPU-second, doppelspan without synthesizer / Collector, round by round: {:.1}",
-            ratio(0, 2, |f| f.spans_per_cpu_second)
+            "spans per CPU-second, doppelspan without synthesizer / {name}, round by round: {:.1}",
+            ratio(0, at, |f| f.spans_per_cpu_second)
+        );
+    }
+    println!();
+    sources(rounds).await
+}
+
+/// Spans of a trace that a source makes.
+const SPANS_PER_TRACE: usize = 10;
+
+/// Lets doppelspan and telemetrygen send traces as fast as they can, for a while, and counts.
+async fn sources(rounds: u64) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (input, model) = (path("observed.jsonl"), path("shop.model"));
+    let doppelspan = process::binary()?;
+    for arguments in [
+        format!("simulate --system shop --traces 500 --seed 1 --output {input}"),
+        format!("train --input {input} --output {model} --min-traces 5"),
+    ] {
+        let mut command = Command::new(&doppelspan);
+        let output = command.args(arguments.split(' ')).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "{arguments}: {said}");
+    }
+    let traces = number("THROUGHPUT_TRACES", 20_000) as usize;
+    let mut sources = vec![(
+        "doppelspan generate",
+        doppelspan,
+        format!(
+            "generate --model {model} --traces {traces} --spans {SPANS_PER_TRACE} --otlp-endpoint"
+        ),
+    )];
+    match peers::path("telemetrygen") {
+        program if program.exists() => sources.push((
+            "telemetrygen, 2 workers",
+            program,
+            format!(
+                "traces --otlp-insecure --workers 2 --traces {} --child-spans {} --rate 0 --otlp-endpoint",
+                traces / 2,
+                SPANS_PER_TRACE - 1
+            ),
+        )),
+        _ => eprintln!("skipped: telemetrygen is missing (run `make peers`)"),
+    }
+    println!(
+        "{traces} traces of {SPANS_PER_TRACE} spans made and sent over gRPC, median of {rounds} rounds"
+    );
+    println!("| source | spans that arrived per CPU-second | of the spans arrived | seconds |");
+    println!("|---|---|---|---|");
+    for (name, program, arguments) in sources {
+        let mut figures = Vec::new();
+        for _ in 0..rounds {
+            figures.push(source(&program, &arguments, traces * SPANS_PER_TRACE).await?);
+        }
+        let of = |at: usize| median(figures.iter().map(|figure: &[f64; 3]| figure[at]).collect());
+        println!(
+            "| {name} | {:.1}k | {:.1}% | {:.1} |",
+            of(0) / 1e3,
+            of(1) * 100.0,
+            of(2)
         );
     }
     Ok(())
+}
+
+/// Spans that arrived per CPU-second of the source, their share of those asked for, and seconds.
+async fn source(program: &Path, arguments: &str, asked: usize) -> anyhow::Result<[f64; 3]> {
+    let sink = raw::NullSink::start().await?;
+    let began = Instant::now();
+    let mut command = tokio::process::Command::new(program);
+    let mut child = command
+        .args(arguments.split(' '))
+        .arg(sink.address.to_string())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let id = child.id().unwrap_or_default();
+    // A process that has ended has no CPU time to be read: the last reading counts.
+    let mut cpu = 0.0;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        cpu = usage::cpu_seconds(id).unwrap_or(cpu);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    anyhow::ensure!(status.success(), "{}: {status}", program.display());
+    let arrived = sink.spans() as f64;
+    Ok([
+        arrived / cpu,
+        arrived / asked as f64,
+        began.elapsed().as_secs_f64(),
+    ])
 }
 
 /// Megabytes of a program, and of the same program built for distribution, if it is there.

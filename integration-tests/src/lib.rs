@@ -7,21 +7,30 @@
 
 pub mod document;
 pub mod foreign;
+pub mod http;
+pub mod jaeger;
 pub mod moody;
 pub mod observed;
+pub mod peers;
 pub mod process;
 pub mod raw;
+pub mod rust_sdk;
 pub mod scrape;
+pub mod scripted;
 pub mod sdk;
 pub mod sink;
+mod skipped;
+pub mod told;
 pub mod traces;
 pub mod traffic;
 pub mod usage;
 pub mod validity;
 
 pub use document::{Document, Shape};
+pub use jaeger::Jaeger;
 pub use process::{Running, free_port};
 pub use scrape::Reading;
 pub use sdk::Sdk;
 pub use sink::Sink;
+pub use skipped::or_skipped;
 pub use traces::Traces;

@@ -6,6 +6,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use prost::Message as _;
 
 /// A request as the protocol's own types have it.
 pub type Request = ExportTraceServiceRequest;
@@ -21,6 +22,34 @@ pub fn spans_mut(request: &mut Request) -> impl Iterator<Item = &mut Span> {
     let groups = request.resource_spans.iter_mut();
     let scopes = groups.flat_map(|r| &mut r.scope_spans);
     scopes.flat_map(|scope| &mut scope.spans)
+}
+
+/// Every span of some requests by itself with its resource and scope, as protobuf, in the order of
+/// those bytes: the same for two lists of requests that carry the same, however it is grouped. A
+/// resource, scope or status that is not there says what an empty one says.
+pub fn singles(requests: &[Request]) -> Vec<Vec<u8>> {
+    let mut singles = Vec::new();
+    for group in requests.iter().flat_map(|request| &request.resource_spans) {
+        for scope in &group.scope_spans {
+            for span in &scope.spans {
+                let mut span = span.clone();
+                span.status.get_or_insert_default();
+                let scope_spans = vec![ScopeSpans {
+                    scope: Some(scope.scope.clone().unwrap_or_default()),
+                    spans: vec![span],
+                    schema_url: scope.schema_url.clone(),
+                }];
+                let single = ResourceSpans {
+                    resource: Some(group.resource.clone().unwrap_or_default()),
+                    scope_spans,
+                    schema_url: group.schema_url.clone(),
+                };
+                singles.push(single.encode_to_vec());
+            }
+        }
+    }
+    singles.sort();
+    singles
 }
 
 /// What became of the spans that were sent.

@@ -153,6 +153,8 @@ impl Consumers {
                     exporter: self.tally.name().to_owned(),
                     message: failure.message,
                     retryable: failure.retryable,
+                    code: failure.code,
+                    retry_after: failure.after,
                 })
             }
         };

@@ -26,6 +26,8 @@ pub(super) struct Failure {
     pub(super) retryable: bool,
     /// How long the backend asked to be left alone.
     pub(super) after: Option<Duration>,
+    /// The gRPC status, or the one that an HTTP status stands for.
+    pub(super) code: Code,
 }
 
 impl Failure {
@@ -35,6 +37,7 @@ impl Failure {
             message,
             retryable: true,
             after: None,
+            code: Code::Unavailable,
         }
     }
 
@@ -44,6 +47,7 @@ impl Failure {
             message,
             retryable: false,
             after: None,
+            code: Code::Internal,
         }
     }
 
@@ -67,6 +71,7 @@ impl Failure {
             message: format!("{:?}: {}", status.code(), status.message()),
             retryable,
             after: after.filter(|_| retryable),
+            code: status.code(),
         }
     }
 
@@ -81,6 +86,7 @@ impl Failure {
             message,
             retryable,
             after: retry_after(headers).filter(|_| retryable),
+            code: code_of_http(status),
         }
     }
 
@@ -90,7 +96,21 @@ impl Failure {
             message: format!("the answer is no gRPC: {status}"),
             retryable: matches!(status.as_u16(), 429 | 502 | 503 | 504),
             after: None,
+            code: code_of_http(status),
         }
+    }
+}
+
+/// The gRPC status that an HTTP status stands for, as the Collector has it.
+fn code_of_http(status: StatusCode) -> Code {
+    match status.as_u16() {
+        400 => Code::InvalidArgument,
+        401 => Code::Unauthenticated,
+        403 => Code::PermissionDenied,
+        404 => Code::Unimplemented,
+        429 => Code::ResourceExhausted,
+        502..=504 => Code::Unavailable,
+        _ => Code::Unknown,
     }
 }
 

@@ -203,6 +203,8 @@ async fn without_a_queue_the_sender_hears_the_answer() {
         exporter: "scripted".to_owned(),
         message: "never".to_owned(),
         retryable: false,
+        code: tonic::Code::Internal,
+        retry_after: None,
     };
     assert_eq!(out.answers, [Some(Ok(())), Some(Err(never)), Some(Ok(()))]);
 }

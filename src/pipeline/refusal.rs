@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tonic::Code;
+
 /// A request was not accepted; the sender is told, and nothing of it was kept.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -31,5 +33,9 @@ pub enum Refusal {
         message: String,
         /// Whether the sender should try again.
         retryable: bool,
+        /// What it answered, in the codes of OTLP's `Status`; an HTTP answer as the one it stands for.
+        code: Code,
+        /// When it asked to be tried again.
+        retry_after: Option<Duration>,
     },
 }

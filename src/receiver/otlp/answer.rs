@@ -85,6 +85,35 @@ impl Answer {
         Self::new(Code::Unimplemented, StatusCode::NOT_FOUND, message)
     }
 
+    /// A gRPC message that says it is packed, and not how.
+    pub(super) fn packed_somehow() -> Self {
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Self::new(
+            Code::Internal,
+            status,
+            "a compressed message without a grpc-encoding",
+        )
+    }
+
+    /// What a backend said, to a sender that waited for it. What the sender may try again must read
+    /// so in both transports: `RESOURCE_EXHAUSTED` only with `RetryInfo`, 429 always.
+    fn handed_on(code: Code, retryable: bool, timed: bool, message: String) -> Self {
+        let status = match code {
+            Code::InvalidArgument => StatusCode::BAD_REQUEST,
+            Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Code::PermissionDenied => StatusCode::FORBIDDEN,
+            Code::Unimplemented => StatusCode::NOT_FOUND,
+            Code::ResourceExhausted if retryable => StatusCode::TOO_MANY_REQUESTS,
+            _ if retryable => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let code = match code {
+            Code::ResourceExhausted if retryable && !timed => Code::Unavailable,
+            code => code,
+        };
+        Self::new(code, status, message)
+    }
+
     /// Only `POST` is.
     pub(super) fn wrong_method() -> Self {
         let status = StatusCode::METHOD_NOT_ALLOWED;
@@ -107,11 +136,14 @@ impl From<Refusal> for Answer {
             Refusal::Full { retry_after, .. } => unavailable(message).again(retry_after),
             Refusal::Draining => unavailable(message).again(SOON),
             Refusal::Undelivered {
-                retryable: true, ..
-            } => unavailable(message).again(SOON),
-            Refusal::Undelivered {
-                retryable: false, ..
-            } => Self::new(Code::Internal, StatusCode::INTERNAL_SERVER_ERROR, message),
+                retryable,
+                code,
+                retry_after,
+                ..
+            } => Self {
+                retry_after,
+                ..Self::handed_on(code, retryable, retry_after.is_some(), message)
+            },
         }
     }
 }

@@ -86,8 +86,7 @@ impl Grpc {
             return Ok(message.bytes);
         }
         if encoding == Encoding::Identity {
-            let fault = "a compressed message without a grpc-encoding";
-            return Err(Answer::malformed(fault));
+            return Err(Answer::packed_somehow());
         }
         let bytes = inflate(message.bytes, encoding, self.reading.cap)?;
         self.reading.hold(held, bytes.len())?;

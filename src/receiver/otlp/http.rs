@@ -1,7 +1,7 @@
 //! OTLP over HTTP: `POST` of protobuf or JSON.
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, header};
+use http::{HeaderMap, Method, Request, Response, Version, header};
 use http_body::Body;
 
 use super::answer::Answer;
@@ -29,7 +29,7 @@ impl Http {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        if is_grpc(request.headers()) {
+        if request.version() == Version::HTTP_2 && is_grpc(request.headers()) {
             let message = "this port speaks OTLP over HTTP; \
                            OTLP over gRPC has a port of its own, as a rule 4317";
             return reply::grpc_failure(&Answer::unsupported(message));
