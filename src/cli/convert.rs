@@ -62,7 +62,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         say(&format!("wrote {written} requests to {output}"))?;
     }
     if bad > 0 {
-        complain(&format!("{bad} times something could not be used"));
+        complain(&format!("{bad} records or spans could not be used"));
     }
     Ok(ExitCode::SUCCESS)
 }

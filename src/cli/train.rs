@@ -105,7 +105,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     ))?;
     if read.bad > 0 {
         say(&format!(
-            "{} times something could not be used, in {} records",
+            "{} records or spans could not be used, of {} records",
             read.bad, read.records
         ))?;
     }

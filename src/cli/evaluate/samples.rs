@@ -116,7 +116,8 @@ pub(super) fn draw(
     for path in &arguments.synthetic {
         let mut read = observed::Read::default();
         let (mut traces, told) = traces_of(
-            (std::slice::from_ref(path), arguments.format),
+            // Who made them is told by the file, whatever the observed ones are.
+            (std::slice::from_ref(path), observed::InputFormat::default()),
             texts,
             &mut read,
         )?;
@@ -245,7 +246,7 @@ pub(super) fn other(
 ) -> anyhow::Result<Option<OtherSystem>> {
     let mut sample = |what: &str, paths: &[PathBuf]| -> anyhow::Result<Vec<Trace>> {
         let (mut traces, told) = traces_of(
-            (paths, arguments.format),
+            (paths, observed::InputFormat::default()),
             texts,
             &mut observed::Read::default(),
         )?;

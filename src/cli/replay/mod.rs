@@ -160,7 +160,7 @@ async fn replay(arguments: &Arguments, files: &[PathBuf]) -> anyhow::Result<Exit
         late => format!(", {late} of them late"),
     };
     if told.bad > 0 {
-        complain(&format!("{} times something could not be used", told.bad));
+        complain(&format!("{} records or spans could not be used", told.bad));
     }
     let replayed = format!("replayed {} traces", told.traces);
     delivery.end(&replayed, &late).await
