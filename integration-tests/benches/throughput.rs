@@ -403,10 +403,7 @@ async fn main() -> anyhow::Result<()> {
     sources(rounds).await
 }
 
-/// Spans of a trace that a source makes.
-const SPANS_PER_TRACE: usize = 10;
-
-/// Lets doppelspan and telemetrygen send traces as fast as they can, for a while, and counts.
+/// Lets doppelspan and telemetrygen make traces and send them as fast as they can, and counts.
 async fn sources(rounds: u64) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let path = |name: &str| folder.path().join(name).display().to_string();
@@ -421,75 +418,89 @@ async fn sources(rounds: u64) -> anyhow::Result<()> {
         let said = String::from_utf8_lossy(&output.stderr);
         anyhow::ensure!(output.status.success(), "{arguments}: {said}");
     }
-    let traces = number("THROUGHPUT_TRACES", 20_000) as usize;
+    let traces = number("THROUGHPUT_TRACES", 20_000);
     let mut sources = vec![(
-        "doppelspan generate",
+        "doppelspan generate, a model of the shop",
         doppelspan,
-        format!(
-            "generate --model {model} --traces {traces} --spans {SPANS_PER_TRACE} --otlp-endpoint"
-        ),
+        format!("generate --model {model} --traces {traces} --otlp-endpoint"),
     )];
     match peers::path("telemetrygen") {
         program if program.exists() => sources.push((
-            "telemetrygen, 2 workers",
+            "telemetrygen, 2 workers, traces of 10 spans",
             program,
             format!(
-                "traces --otlp-insecure --workers 2 --traces {} --child-spans {} --rate 0 --otlp-endpoint",
+                "traces --otlp-insecure --workers 2 --traces {} --child-spans 9 --rate 0 --otlp-endpoint",
                 traces / 2,
-                SPANS_PER_TRACE - 1
             ),
         )),
         _ => eprintln!("skipped: telemetrygen is missing (run `make peers`)"),
     }
-    println!(
-        "{traces} traces of {SPANS_PER_TRACE} spans made and sent over gRPC, median of {rounds} rounds"
-    );
-    println!("| source | spans that arrived per CPU-second | of the spans arrived | seconds |");
-    println!("|---|---|---|---|");
+    println!("{traces} traces made and sent over gRPC, median of {rounds} rounds");
+    println!("| source | spans made | arrived | arrived per CPU-second | seconds |");
+    println!("|---|---|---|---|---|");
     for (name, program, arguments) in sources {
         let mut figures = Vec::new();
         for _ in 0..rounds {
-            figures.push(source(&program, &arguments, traces * SPANS_PER_TRACE).await?);
+            figures.push(source(&program, &arguments, traces * 10).await?);
         }
-        let of = |at: usize| median(figures.iter().map(|figure: &[f64; 3]| figure[at]).collect());
+        let of = |figure: fn(&Source) -> f64| median(figures.iter().map(figure).collect());
         println!(
-            "| {name} | {:.1}k | {:.1}% | {:.1} |",
-            of(0) / 1e3,
-            of(1) * 100.0,
-            of(2)
+            "| {name} | {:.0} | {:.1}% | {:.0}k | {:.1} |",
+            of(|f| f.made),
+            of(|f| f.arrived / f.made) * 100.0,
+            of(|f| f.arrived / f.cpu_seconds) / 1e3,
+            of(|f| f.seconds)
         );
     }
     Ok(())
 }
 
-/// Spans that arrived per CPU-second of the source, their share of those asked for, and seconds.
-async fn source(program: &Path, arguments: &str, asked: usize) -> anyhow::Result<[f64; 3]> {
+/// What a source did.
+struct Source {
+    made: f64,
+    arrived: f64,
+    cpu_seconds: f64,
+    seconds: f64,
+}
+
+/// Runs a source to its end. `unsaid` is how many spans it makes if it does not say so itself.
+async fn source(program: &Path, arguments: &str, unsaid: u64) -> anyhow::Result<Source> {
     let sink = raw::NullSink::start().await?;
+    let folder = tempfile::tempdir()?;
+    let log = folder.path().join("log");
+    let output = std::fs::File::create(&log)?;
     let began = Instant::now();
     let mut command = tokio::process::Command::new(program);
     let mut child = command
         .args(arguments.split(' '))
         .arg(sink.address.to_string())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output)
         .spawn()?;
     let id = child.id().unwrap_or_default();
     // A process that has ended has no CPU time to be read: the last reading counts.
-    let mut cpu = 0.0;
+    let mut cpu_seconds = 0.0;
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        cpu = usage::cpu_seconds(id).unwrap_or(cpu);
+        cpu_seconds = usage::cpu_seconds(id).unwrap_or(cpu_seconds);
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
-    anyhow::ensure!(status.success(), "{}: {status}", program.display());
-    let arrived = sink.spans() as f64;
-    Ok([
-        arrived / cpu,
-        arrived / asked as f64,
-        began.elapsed().as_secs_f64(),
-    ])
+    let seconds = began.elapsed().as_secs_f64();
+    let said = std::fs::read_to_string(&log)?;
+    anyhow::ensure!(status.success(), "{}: {said}", program.display());
+    // "took 200 spans", of which none is missing, or the exit code would say so.
+    let took = said
+        .split_once("took ")
+        .and_then(|(_, rest)| rest.split(' ').next());
+    let made = took.and_then(|number| number.parse().ok());
+    Ok(Source {
+        made: made.unwrap_or(unsaid as f64),
+        arrived: sink.spans() as f64,
+        cpu_seconds,
+        seconds,
+    })
 }
 
 /// Megabytes of a program, and of the same program built for distribution, if it is there.

@@ -104,8 +104,10 @@ impl NullSink {
         let service = tower::service_fn(move |request: http::Request<hyper::body::Incoming>| {
             let counting = counting.clone();
             async move {
-                let mut grpc =
-                    tonic::server::Grpc::new(RawCodec).max_decoding_message_size(64 << 20);
+                // Rotel names gzip in its header, also where it packs nothing.
+                let mut grpc = tonic::server::Grpc::new(RawCodec)
+                    .accept_compressed(tonic::codec::CompressionEncoding::Gzip)
+                    .max_decoding_message_size(64 << 20);
                 Ok::<_, std::convert::Infallible>(grpc.unary(counting, request).await)
             }
         });

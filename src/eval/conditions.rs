@@ -54,8 +54,8 @@ pub enum Unasked {
 /// (by the median of its own), and for rare shapes. `drawn` are traces of it without conditions:
 /// what is asked for comes from them, nothing from observed traces.
 ///
-/// Each trace is held against what was asked for by what stands in it; a shape is rare by a count
-/// of the model's shapes that the sampler did not have. Errors are asked for if a drawn trace has one.
+/// Each trace is held against what was asked for by what stands in it; a shape is rare unless a count
+/// of the model's shapes that the sampler did not have says beyond doubt that it is frequent. Errors are asked for if a drawn trace has one.
 pub fn kept(published: &Published, drawn: &[Sampled], seed: u64) -> Result<Vec<Kept>, Unasked> {
     let root = |sampled: &Sampled| -> Option<String> {
         let word = published
@@ -109,7 +109,7 @@ pub fn kept(published: &Published, drawn: &[Sampled], seed: u64) -> Result<Vec<K
     asked.push((
         "a rare shape".to_owned(),
         Conditions { rare, ..of() },
-        Box::new(|sampled| shapes.is_rare(sampled)),
+        Box::new(|sampled| !shapes.is_frequent(sampled)),
     ));
     let rng = &mut stream(seed, "conditions");
     let mut kept = Vec::new();

@@ -45,13 +45,26 @@ impl Shapes {
         self.has_rare(shape(spans.map(|span| (span.token.0, span.parent))))
     }
 
+    /// Whether the shape of a trace is frequent beyond doubt: drawn more often than what is rare by
+    /// three standard deviations of the difference of two such counts. A shape at the edge is rare
+    /// by one count and not by another, whatever the model.
+    pub fn is_frequent(&self, sampled: &Sampled) -> bool {
+        let spans = sampled.spans.iter();
+        let count = self.count(shape(spans.map(|span| (span.token.0, span.parent))));
+        let edge = RARE * SEEN as f64;
+        count > edge + 3.0 * (edge + count).sqrt()
+    }
+
     pub(super) fn is_rare_example(&self, example: &Example) -> bool {
         self.has_rare(shape_of(example))
     }
 
     fn has_rare(&self, shape: u64) -> bool {
-        let count = self.counts.get(&shape).copied().unwrap_or_default();
-        f64::from(count) <= RARE * SEEN as f64
+        self.count(shape) <= RARE * SEEN as f64
+    }
+
+    fn count(&self, shape: u64) -> f64 {
+        f64::from(self.counts.get(&shape).copied().unwrap_or_default())
     }
 }
 
