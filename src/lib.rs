@@ -11,6 +11,7 @@ pub mod connector;
 pub mod eval;
 pub mod exporter;
 pub mod features;
+pub mod import;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod learner;

@@ -7,8 +7,10 @@
 
 pub mod broker;
 pub mod document;
+pub mod foreign;
 pub mod http;
 pub mod jaeger;
+pub mod moody;
 pub mod observed;
 pub mod peers;
 pub mod process;

@@ -68,6 +68,7 @@ const TABLE: &[(&str, &[&str])] = &[
         "receiver",
         &["trace", "otlp", "pipeline", "config", "telemetry", "kafka"],
     ),
+    ("import", &["otlp", "receiver"]),
     (
         "connector",
         &[

@@ -81,12 +81,15 @@ impl Place {
             path,
             background: Vec::new(),
         };
-        for folder in ["pipelines", "fixtures"] {
+        for folder in ["pipelines", "fixtures", "fixtures/imports"] {
             let copy = place.folder.path().join(folder);
             std::fs::create_dir(&copy)?;
             for entry in std::fs::read_dir(root().join(folder))? {
                 let (from, to) = (entry?.path(), &copy);
                 let to = to.join(from.file_name().unwrap_or_default());
+                if from.is_dir() {
+                    continue;
+                }
                 match from.extension().is_some_and(|ending| ending == "yaml") {
                     true => {
                         let text = place.with_ports(&std::fs::read_to_string(&from)?)?;
@@ -290,6 +293,11 @@ async fn beside_a_collector() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn jaeger() -> anyhow::Result<()> {
     check("jaeger.md").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replay() -> anyhow::Result<()> {
+    check("replay.md").await
 }
 
 #[tokio::test(flavor = "multi_thread")]

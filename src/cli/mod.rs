@@ -4,15 +4,20 @@
 //! nothing was started.
 
 mod alone;
+mod built_in;
 mod components;
+mod convert;
+mod delivery;
 mod demo;
 mod evaluate;
 mod generate;
 mod inspect;
 mod logs;
+mod manual;
 mod observed;
 mod packed;
 mod progress;
+mod replay;
 mod run;
 mod signals;
 mod simulate;
@@ -40,6 +45,8 @@ const FAULTY: u8 = 2;
   doppelspan run --config pipelines/alongside.yaml           stand between SDKs and a backend
   doppelspan train --input traces.jsonl.zst --output shop.model
   doppelspan generate --model shop.model --traces 1000 --output synthetic.jsonl
+  doppelspan generate traces --otlp-insecure --rate 20 --duration 1m
+  doppelspan replay traces.jsonl.zst --otlp-endpoint localhost:4317 --rewrite-ids
   doppelspan evaluate --train traces.jsonl --held-out others.jsonl --model shop.model --output report"
 )]
 struct Arguments {
@@ -58,7 +65,11 @@ enum Command {
     /// Learn a model from files of observed spans
     Train(train::Arguments),
     /// Make synthetic traces from a model: a file, or live to an OTLP backend
-    Generate(generate::Arguments),
+    Generate(Box<generate::Arguments>),
+    /// Send files of observed traces to an OTLP backend, at present times
+    Replay(Box<replay::Arguments>),
+    /// Write files of observed traces (Jaeger, Zipkin, Tempo, CSV) as OTLP/JSON lines
+    Convert(convert::Arguments),
     /// Measure how good synthetic traces are, beside controls
     Evaluate(evaluate::Arguments),
     /// Say what a model has learnt
@@ -67,6 +78,10 @@ enum Command {
     Components(components::Arguments),
     /// Make traces of a simulated system: into a file, or live over gRPC
     Simulate(simulate::Arguments),
+    /// Print what a shell needs to complete commands and options
+    Completions(manual::Completions),
+    /// Write the man pages
+    Man(manual::Man),
 }
 
 /// Runs the program with the arguments of its process.
@@ -92,6 +107,10 @@ pub fn main() -> ExitCode {
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Components(arguments) => components::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
+        Command::Convert(arguments) => convert::run(&arguments),
+        Command::Completions(arguments) => manual::complete(&arguments),
+        Command::Man(arguments) => manual::man(&arguments),
     };
     done.unwrap_or_else(|fault| {
         complain(&format!("error: {fault:#}"));

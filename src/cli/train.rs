@@ -22,9 +22,13 @@ const SCORE_EVERY: u64 = 100;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Files of observed spans: OTLP/JSON lines or length-prefixed protobuf, plain, .gz or .zst
+    /// Files of observed spans: OTLP (JSON lines or length-prefixed protobuf, JSON documents as of
+    /// Tempo), Jaeger JSON, Zipkin JSON, or the CSV of a research data set (Nezha, Eadro); plain,
+    /// .gz or .zst
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     input: Vec<PathBuf>,
+    #[command(flatten)]
+    format: observed::InputFormat,
     /// Where the model goes
     #[arg(long, value_name = "MODEL")]
     output: PathBuf,
@@ -89,7 +93,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let settings = settings(arguments)?;
     let texts = interner(arguments.attributes.as_deref());
     let mut learner = Learner::new(settings, texts.clone(), arguments.seed);
-    let read = observed::read(&arguments.input, &texts, |trace| {
+    let read = observed::read((&arguments.input, arguments.format), &texts, |trace| {
         learner.take(trace);
         Ok(())
     })?;
@@ -101,7 +105,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     ))?;
     if read.bad > 0 {
         say(&format!(
-            "{} of {} records could not be used",
+            "{} records or spans could not be used, of {} records",
             read.bad, read.records
         ))?;
     }

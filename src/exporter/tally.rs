@@ -50,6 +50,7 @@ pub struct Tally {
     shutdown_metric: Counter,
     unreachable: Spell,
     losing: Spell,
+    trouble: Mutex<Option<String>>,
 }
 
 impl Tally {
@@ -74,7 +75,20 @@ impl Tally {
             shutdown_metric: dropped("shutdown"),
             unreachable: Spell::default(),
             losing: Spell::default(),
+            trouble: Mutex::default(),
         }
+    }
+
+    /// Why spans were lost last, in the backend's words or in those of who tried; nothing if none
+    /// were.
+    pub fn trouble(&self) -> Option<String> {
+        let trouble = self.trouble.lock();
+        trouble.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, message: &str) {
+        let trouble = self.trouble.lock();
+        *trouble.unwrap_or_else(PoisonError::into_inner) = Some(message.to_owned());
     }
 
     /// The exporter's id.
@@ -103,6 +117,7 @@ impl Tally {
         if rejected > 0 {
             self.rejected.fetch_add(rejected, Relaxed);
             self.rejected_metric.increment(rejected);
+            self.note(message);
             if self.losing.begin() {
                 tracing::warn!(
                     exporter = self.name,
@@ -129,6 +144,10 @@ impl Tally {
     /// `spans` spans are not tried again; `told` of them have a sender who hears of it.
     pub(super) fn lost(&self, spans: u64, told: u64, reason: Reason, message: &str) {
         let dropped = spans - told;
+        // The end of the program is no reason: what came before it is.
+        if reason != Reason::Shutdown || self.trouble().is_none() {
+            self.note(message);
+        }
         self.refused.fetch_add(told, Relaxed);
         self.dropped.fetch_add(dropped, Relaxed);
         self.send_failed_metric.increment(spans);

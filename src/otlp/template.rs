@@ -301,12 +301,20 @@ pub struct ResourceTemplate {
 impl ResourceTemplate {
     /// A resource with `service.name` and one more attribute, `mark`, that is true; and a scope.
     pub fn new(service: &str, mark: &str, scope: &str) -> Self {
+        Self::with(service, mark, scope, &[])
+    }
+
+    /// As [`new`](Self::new), with further attributes of the resource.
+    pub fn with(service: &str, mark: &str, scope: &str, others: &[(&str, ValueView<'_>)]) -> Self {
         let mut name = Vec::new();
         put_len(&mut name, STRING_VALUE, service.len());
         name.extend_from_slice(service.as_bytes());
         let mut attributes = Vec::new();
         put_attribute(&mut attributes, RESOURCE_ATTRIBUTES, "service.name", &name);
         put_attribute(&mut attributes, RESOURCE_ATTRIBUTES, mark, &[BOOL_VALUE, 1]);
+        for (key, value) in others {
+            put_pair(&mut attributes, RESOURCE_ATTRIBUTES, key, value);
+        }
         let mut scope_message = Vec::new();
         put_len(&mut scope_message, SCOPE_NAME, scope.len());
         scope_message.extend_from_slice(scope.as_bytes());

@@ -59,6 +59,12 @@ impl Writer {
     /// Prepares a span for each profile of each word, and a resource for each service. The words are those
     /// that the tokens of the traces to come stand for.
     pub fn new(words: &[Word]) -> Self {
+        Self::with(words, &[])
+    }
+
+    /// As [`new`](Self::new), with further attributes of every resource, which whoever asked for the
+    /// traces chose.
+    pub fn with(words: &[Word], resource: &[(&str, ValueView<'_>)]) -> Self {
         let mut templates = SpanTemplates::default();
         let mut groups = Vec::new();
         let mut numbers: HashMap<Arc<str>, u32> = HashMap::new();
@@ -78,7 +84,7 @@ impl Writer {
             }
             let service = *numbers.entry(word.service.clone()).or_insert_with(|| {
                 groups.push(Group {
-                    template: ResourceTemplate::new(&word.service, MARK, SCOPE),
+                    template: ResourceTemplate::with(&word.service, MARK, SCOPE, resource),
                     spans: Vec::new(),
                 });
                 groups.len() as u32 - 1

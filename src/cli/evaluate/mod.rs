@@ -11,7 +11,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::progress::Progress;
-use super::say;
+use super::{observed, say};
 use crate::chance::stream;
 use crate::eval::{
     self, Attributes, Bars, Bench, Control, Effort, Evaluation, Generator, Measured, Observed,
@@ -37,6 +37,8 @@ pub(super) struct Arguments {
     /// Files of other observed spans, for the ceiling; half of the held-out ones unless given
     #[arg(long, num_args = 1.., value_name = "FILE")]
     second: Vec<PathBuf>,
+    #[command(flatten)]
+    format: observed::InputFormat,
     /// Models, each a generator: as many traces are drawn from each as were held out
     #[arg(long, num_args = 1.., value_name = "MODEL")]
     model: Vec<PathBuf>,

@@ -51,7 +51,7 @@ pub(super) fn read(
 ) -> anyhow::Result<Read> {
     let mut sample = |what: &str, paths: &[PathBuf]| -> anyhow::Result<Vec<(u64, Trace)>> {
         let mut traces = Vec::new();
-        let read = observed::read_begun(paths, texts, |began, trace| {
+        let read = observed::read_begun((paths, arguments.format), texts, |began, trace| {
             traces.push((began, trace));
             Ok(())
         })?;
@@ -115,7 +115,12 @@ pub(super) fn draw(
     }
     for path in &arguments.synthetic {
         let mut read = observed::Read::default();
-        let (mut traces, told) = traces_of(std::slice::from_ref(path), texts, &mut read)?;
+        let (mut traces, told) = traces_of(
+            // Who made them is told by the file, whatever the observed ones are.
+            (std::slice::from_ref(path), observed::InputFormat::default()),
+            texts,
+            &mut read,
+        )?;
         let name = path.display().to_string();
         ensure!(!traces.is_empty(), "{name}: has no whole trace");
         evaluation.inputs.push((name.clone(), told));
@@ -240,7 +245,11 @@ pub(super) fn other(
     evaluation: &mut Evaluation,
 ) -> anyhow::Result<Option<OtherSystem>> {
     let mut sample = |what: &str, paths: &[PathBuf]| -> anyhow::Result<Vec<Trace>> {
-        let (mut traces, told) = traces_of(paths, texts, &mut observed::Read::default())?;
+        let (mut traces, told) = traces_of(
+            (paths, observed::InputFormat::default()),
+            texts,
+            &mut observed::Read::default(),
+        )?;
         evaluation.inputs.push((what.to_owned(), told));
         cut(&mut traces, count);
         Ok(traces)
@@ -315,12 +324,12 @@ fn rebuilt(
 
 /// The whole traces of files, and what was read in words.
 fn traces_of(
-    paths: &[PathBuf],
+    files: (&[PathBuf], observed::InputFormat),
     texts: &Arc<Interner>,
     read: &mut observed::Read,
 ) -> anyhow::Result<(Vec<Trace>, String)> {
     let mut traces = Vec::new();
-    *read = observed::read(paths, texts, |trace| {
+    *read = observed::read(files, texts, |trace| {
         traces.push(trace);
         Ok(())
     })?;

@@ -7,6 +7,6 @@ mod record;
 mod tail;
 
 pub use config::{FileConfig, StartAt};
-pub use read::{LineError, Progress, Requests, read};
+pub use read::{LineError, Progress, Requests, open, read};
 pub use receiver::FileReceiver;
 pub use record::MAX_RECORD;

@@ -64,6 +64,14 @@ pub struct Requests {
 ///
 /// Fails where the file can't be opened; what is wrong inside comes as an item of the iterator.
 pub fn read(path: &Path) -> io::Result<Requests> {
+    let (source, progress) = open(path)?;
+    Ok(Requests::of(path, source, progress))
+}
+
+/// Opens a file whatever is in it, and reads it behind its compression: plain, gzip or zstd.
+///
+/// Fails where it can't be opened, or its compression is broken from the beginning.
+pub fn open(path: &Path) -> io::Result<(Box<dyn BufRead + Send>, Progress)> {
     let file = File::open(path)?;
     let progress = Progress {
         read: Arc::default(),
@@ -76,19 +84,24 @@ pub fn read(path: &Path) -> io::Result<Requests> {
             read: progress.read.clone(),
         },
     );
-    Ok(Requests {
-        path: path.to_owned(),
-        source: inflated(counted)?,
-        framing: None,
-        number: 0,
-        record: Vec::new(),
-        cap: MAX_RECORD,
-        progress,
-        over: false,
-    })
+    Ok((inflated(counted)?, progress))
 }
 
 impl Requests {
+    /// The requests of an open file, none of which was read yet.
+    pub fn of(path: &Path, source: Box<dyn BufRead + Send>, progress: Progress) -> Self {
+        Self {
+            path: path.to_owned(),
+            source,
+            framing: None,
+            number: 0,
+            record: Vec::new(),
+            cap: MAX_RECORD,
+            progress,
+            over: false,
+        }
+    }
+
     /// How far the file has been read.
     pub fn progress(&self) -> Progress {
         self.progress.clone()
