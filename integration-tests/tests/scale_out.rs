@@ -84,6 +84,26 @@ service:
     Ok((Running::start(&yaml, &grpc).await?, grpc))
 }
 
+/// A topic, what writes to it, and three instances that share it.
+async fn three(broker: &Broker, role: &str) -> anyhow::Result<(Running, String, Vec<Instance>)> {
+    broker.create_topic("otlp_spans", PARTITIONS, &[]).await?;
+    let (writer, grpc) = writer(broker).await?;
+    let mut instances = Vec::new();
+    for _ in 0..3 {
+        instances.push(Instance::start(broker, role).await?);
+    }
+    all_have_joined(&instances).await?;
+    Ok((writer, grpc, instances))
+}
+
+async fn all_end_well(instances: Vec<Instance>) -> anyhow::Result<()> {
+    for instance in instances {
+        let (code, log) = instance.running.terminate().await?;
+        assert_eq!(code, Some(0), "{log}");
+    }
+    Ok(())
+}
+
 /// Sends traces of five spans until told to stop, each in two requests that follow each other: the
 /// ids of all that were accepted.
 fn keep_sending(
@@ -123,7 +143,7 @@ fn ids(span: &opentelemetry_proto::tonic::trace::v1::Span) -> (String, String) {
 }
 
 /// Waits until every instance has partitions and all have all.
-async fn all_have_joined(instances: &[&Instance]) -> anyhow::Result<()> {
+async fn all_have_joined(instances: &[Instance]) -> anyhow::Result<()> {
     until("the partitions are shared", PATIENCE, || async {
         let mut shares = Vec::new();
         for instance in instances {
@@ -139,7 +159,7 @@ async fn all_have_joined(instances: &[&Instance]) -> anyhow::Result<()> {
 /// Waits until every accepted span is at one of the backends; where each trace's are.
 async fn all_arrive(
     accepted: &BTreeSet<(String, String)>,
-    instances: &[&Instance],
+    instances: &[Instance],
     lost: &Sink,
 ) -> anyhow::Result<()> {
     let missing = || {
@@ -166,13 +186,7 @@ async fn three_peers_share_traces_and_models_and_one_that_is_lost_costs_nothing(
     let Some(broker) = Broker::start().await? else {
         return Ok(());
     };
-    broker.create_topic("otlp_spans", PARTITIONS, &[]).await?;
-    let (_writer, grpc) = writer(&broker).await?;
-    let mut instances = Vec::new();
-    for _ in 0..3 {
-        instances.push(Instance::start(&broker, "peer").await?);
-    }
-    all_have_joined(&instances.iter().collect::<Vec<_>>()).await?;
+    let (_writer, grpc, mut instances) = three(&broker, "peer").await?;
 
     // Every trace is whole on one instance, though its spans came in two requests.
     let stop = CancellationToken::new();
@@ -188,7 +202,7 @@ async fn three_peers_share_traces_and_models_and_one_that_is_lost_costs_nothing(
     stop.cancel();
     let accepted = sending.await??;
     let nobody = Sink::start().await?;
-    all_arrive(&accepted, &instances.iter().collect::<Vec<_>>(), &nobody).await?;
+    all_arrive(&accepted, &instances, &nobody).await?;
     let mut homes: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
     for (at, instance) in instances.iter().enumerate() {
         let observed = instance.observed();
@@ -224,7 +238,7 @@ async fn three_peers_share_traces_and_models_and_one_that_is_lost_costs_nothing(
     } = instances.pop().unwrap();
     drop(running);
     instances.push(Instance::start(&broker, "peer").await?);
-    all_have_joined(&instances.iter().collect::<Vec<_>>()).await?;
+    all_have_joined(&instances).await?;
     until(
         "the new one goes on from the others' model",
         PATIENCE,
@@ -242,13 +256,9 @@ async fn three_peers_share_traces_and_models_and_one_that_is_lost_costs_nothing(
     .await?;
     stop.cancel();
     let accepted = sending.await??;
-    all_arrive(&accepted, &instances.iter().collect::<Vec<_>>(), &lost).await?;
+    all_arrive(&accepted, &instances, &lost).await?;
 
-    for instance in instances {
-        let (code, log) = instance.running.terminate().await?;
-        assert_eq!(code, Some(0), "{log}");
-    }
-    Ok(())
+    all_end_well(instances).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -257,13 +267,7 @@ async fn one_of_three_is_elected_to_learn_and_where_it_is_lost_another_one_goes_
     let Some(broker) = Broker::start().await? else {
         return Ok(());
     };
-    broker.create_topic("otlp_spans", PARTITIONS, &[]).await?;
-    let (_writer, grpc) = writer(&broker).await?;
-    let mut instances = Vec::new();
-    for _ in 0..3 {
-        instances.push(Instance::start(&broker, "elected").await?);
-    }
-    all_have_joined(&instances.iter().collect::<Vec<_>>()).await?;
+    let (_writer, grpc, mut instances) = three(&broker, "elected").await?;
     let stop = CancellationToken::new();
     let sending = keep_sending(&grpc, 0, stop.clone());
     until("all serve what one has learnt", PATIENCE, || async {
@@ -308,10 +312,6 @@ async fn one_of_three_is_elected_to_learn_and_where_it_is_lost_another_one_goes_
     .await?;
     stop.cancel();
     let accepted = sending.await??;
-    all_arrive(&accepted, &instances.iter().collect::<Vec<_>>(), &lost).await?;
-    for instance in instances {
-        let (code, log) = instance.running.terminate().await?;
-        assert_eq!(code, Some(0), "{log}");
-    }
-    Ok(())
+    all_arrive(&accepted, &instances, &lost).await?;
+    all_end_well(instances).await
 }

@@ -2,6 +2,8 @@
 
 mod fault;
 mod id;
+#[cfg(test)]
+pub(crate) mod key_table;
 mod listen;
 mod period;
 mod present;

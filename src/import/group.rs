@@ -203,6 +203,22 @@ pub(super) fn service_of(resource: &Resource) -> &str {
     }
 }
 
+/// What a tag tells of an instrumentation scope.
+pub(super) enum ScopePart {
+    Name,
+    Version,
+}
+
+/// Formats without scopes have them in tags of OpenTelemetry's exporters, by their present or their
+/// deprecated names.
+pub(super) fn scope_part(key: &str) -> Option<ScopePart> {
+    match key.strip_prefix("otel.")? {
+        "scope.name" | "library.name" => Some(ScopePart::Name),
+        "scope.version" | "library.version" => Some(ScopePart::Version),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

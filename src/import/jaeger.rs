@@ -16,7 +16,7 @@ use opentelemetry_proto::tonic::trace::v1::span::{Event, Link, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::{Span, Status, status::StatusCode};
 use serde::Deserialize;
 
-use super::group::{Observed, attribute, service};
+use super::group::{Observed, ScopePart, attribute, scope_part, service};
 use super::ids;
 
 #[derive(Debug, Deserialize)]
@@ -209,6 +209,14 @@ impl Told {
     /// The tag as an attribute, unless it is told in a field.
     fn take(&mut self, tag: &Tag) -> Option<KeyValue> {
         let text = tag.value.as_str().unwrap_or_default();
+        if let Some(part) = scope_part(&tag.key) {
+            let scope = self.scope.get_or_insert_default();
+            match part {
+                ScopePart::Name => scope.name = text.to_owned(),
+                ScopePart::Version => scope.version = text.to_owned(),
+            }
+            return None;
+        }
         match tag.key.as_str() {
             "span.kind" => {
                 self.kind = match text.to_ascii_lowercase().as_str() {
@@ -233,18 +241,10 @@ impl Told {
             }
             "otel.status_description" => self.message = text.to_owned(),
             "w3c.tracestate" => self.state = text.to_owned(),
-            "otel.scope.name" | "otel.library.name" => self.scope().name = text.to_owned(),
-            "otel.scope.version" | "otel.library.version" => {
-                self.scope().version = text.to_owned();
-            }
             "internal.span.format" => {}
             _ => return Some(pair(tag)),
         }
         None
-    }
-
-    fn scope(&mut self) -> &mut InstrumentationScope {
-        self.scope.get_or_insert_default()
     }
 
     fn status(&mut self) -> Option<Status> {

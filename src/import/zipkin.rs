@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::trace::v1::span::{Event, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::{Span, Status, status::StatusCode};
 use serde::Deserialize;
 
-use super::group::{Observed, service_of, text};
+use super::group::{Observed, ScopePart, scope_part, service_of, text};
 use super::ids;
 use super::rows::Processes;
 
@@ -90,8 +90,17 @@ pub(super) fn span(element: &[u8], processes: &mut Processes) -> Result<Observed
             message
         },
     });
-    let scope = take("otel.scope.name").or(take("otel.library.name"));
-    let version = take("otel.scope.version").or(take("otel.library.version"));
+    let (mut scope, mut version) = (None, None);
+    // In order of their keys: the present name of a tag comes after its old one, and stays.
+    tags.retain(|(key, value)| {
+        let part = match scope_part(key) {
+            None => return true,
+            Some(ScopePart::Name) => &mut scope,
+            Some(ScopePart::Version) => &mut version,
+        };
+        *part = Some(value.clone());
+        false
+    });
     let scope = scope.map(|name| {
         Arc::new(InstrumentationScope {
             name,

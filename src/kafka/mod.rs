@@ -4,7 +4,9 @@
 mod auth;
 mod cluster;
 mod context;
+mod encoding;
 
 pub use auth::{Auth, Mechanism, PlainText, Sasl, Secret};
 pub use cluster::{Cluster, check_version};
 pub use context::Context;
+pub use encoding::Encoding;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::config::{ClientTls, Faults, Period, Present};
 use crate::exporter::{RetryOnFailure, SendingQueue};
-use crate::kafka::{Auth, Cluster, Secret, check_version};
+use crate::kafka::{Auth, Cluster, Encoding, Secret, check_version};
 
 /// Writes requests to a topic.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,18 +46,6 @@ pub struct TracesConfig {
     pub topic: String,
     /// `otlp_proto` or `otlp_json`.
     pub encoding: Encoding,
-}
-
-/// How requests are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum Encoding {
-    /// Protobuf, which is what came in.
-    #[default]
-    #[serde(rename = "otlp_proto")]
-    Proto,
-    /// OTLP/JSON.
-    #[serde(rename = "otlp_json")]
-    Json,
 }
 
 /// How a message finds its partition.

@@ -12,14 +12,14 @@ use rdkafka::util::Timeout;
 use tokio::task::JoinSet;
 
 use super::failure::{Accepted, Failure};
-use crate::kafka::Context;
+use crate::kafka::{Context, Encoding};
 use crate::otlp::Payload;
 use crate::otlp::view::{Part, split};
 use crate::pipeline::off_reactor;
 use crate::trace::TraceId;
 
 pub use config::{
-    Compression, CompressionParams, Config, Encoding, Hasher, PartitionerConfig, ProducerConfig,
+    Compression, CompressionParams, Config, Hasher, PartitionerConfig, ProducerConfig,
     RecordHeader, RequiredAcks, StickyKey, TracesConfig,
 };
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ClientTls, Faults, Period, Present};
-use crate::kafka::{Auth, Cluster, check_version};
+use crate::kafka::{Auth, Cluster, Encoding, check_version};
 
 /// Reads requests from topics, as a member of a consumer group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,18 +57,6 @@ pub struct TracesConfig {
     pub topics: Vec<String>,
     /// `otlp_proto` or `otlp_json`.
     pub encoding: Encoding,
-}
-
-/// How requests are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum Encoding {
-    /// Protobuf: the bytes go on as they are.
-    #[default]
-    #[serde(rename = "otlp_proto")]
-    Proto,
-    /// OTLP/JSON.
-    #[serde(rename = "otlp_json")]
-    Json,
 }
 
 /// A way to share partitions.
@@ -287,47 +275,13 @@ impl MessageMarking {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
+    use crate::config::key_table;
 
     #[test]
     fn the_key_table_of_the_readme_is_the_config() {
-        let rows = include_str!("README.md").lines().filter_map(|line| {
-            let mut cells = line.strip_prefix("| `")?.split(" | ");
-            let key = cells.next()?.trim_end_matches('`').to_owned();
-            Some((key, cells.next()?.trim_matches('`').to_owned()))
+        key_table::check(include_str!("README.md"), &KafkaConfig::default(), |key| {
+            key == "auth"
         });
-        let written: BTreeMap<String, String> = rows.collect();
-        let mut meant = BTreeMap::new();
-        flat(
-            "",
-            serde_json::to_value(KafkaConfig::default()).unwrap(),
-            &mut meant,
-        );
-        assert_eq!(written, meant);
-    }
-
-    /// Keys with dots between their levels. `auth` stands for all of its own.
-    fn flat(path: &str, value: serde_json::Value, found: &mut BTreeMap<String, String>) {
-        use serde_json::Value;
-        let shown = match value {
-            Value::Object(keys) if path != "auth" => {
-                for (key, value) in keys {
-                    let path = if path.is_empty() {
-                        key
-                    } else {
-                        format!("{path}.{key}")
-                    };
-                    flat(&path, value, found);
-                }
-                return;
-            }
-            Value::Object(_) => "{}".to_owned(),
-            Value::String(text) if text.is_empty() => "–".to_owned(),
-            Value::String(text) => text,
-            Value::Null => "–".to_owned(),
-            other => other.to_string(),
-        };
-        found.insert(path.to_owned(), shown);
     }
 
     #[test]

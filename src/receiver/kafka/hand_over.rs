@@ -8,8 +8,8 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::config::Encoding;
 use super::marks::{Flight, Marks, Partition};
+use crate::kafka::Encoding;
 use crate::pipeline::{Intake, Refusal, off_reactor};
 use crate::receiver::json;
 

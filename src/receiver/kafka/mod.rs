@@ -5,7 +5,5 @@ mod hand_over;
 mod marks;
 mod receiver;
 
-pub use config::{
-    Autocommit, Encoding, InitialOffset, KafkaConfig, MessageMarking, Strategy, TracesConfig,
-};
+pub use config::{Autocommit, InitialOffset, KafkaConfig, MessageMarking, Strategy, TracesConfig};
 pub use receiver::KafkaReceiver;

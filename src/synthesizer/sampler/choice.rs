@@ -25,15 +25,18 @@ pub(super) enum Event {
 
 /// Finds outcomes for many traces abreast.
 pub(super) trait Choose {
-    /// An outcome of the span at `at` of a trace. `weights` are shares but for a common factor.
+    /// An outcome of the span at `at` of a trace: unless the chooser says otherwise, the one whose
+    /// cell its next number lies in. `weights` are shares but for a common factor.
     fn choose(
         &mut self,
         trace: usize,
-        at: usize,
-        event: Event,
+        _at: usize,
+        _event: Event,
         weights: &[f32],
         allowed: &dyn Fn(usize) -> bool,
-    ) -> usize;
+    ) -> usize {
+        pick(self.number(trace), weights, allowed)
+    }
 
     /// A number from [0, 1).
     fn number(&mut self, trace: usize) -> f64;
@@ -124,17 +127,6 @@ impl Draw {
 pub(super) struct Median;
 
 impl Choose for Median {
-    fn choose(
-        &mut self,
-        trace: usize,
-        _at: usize,
-        _event: Event,
-        weights: &[f32],
-        allowed: &dyn Fn(usize) -> bool,
-    ) -> usize {
-        pick(self.number(trace), weights, allowed)
-    }
-
     fn number(&mut self, _trace: usize) -> f64 {
         0.5
     }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use rand::{RngExt as _, SeedableRng as _};
 
-use super::choice::{Choose, Event, Outcome, pick};
+use super::choice::{Choose, Event, Outcome};
 use crate::chance::Rng;
 use crate::model::Example;
 
@@ -103,17 +103,6 @@ impl Replay {
 }
 
 impl Choose for Replay {
-    fn choose(
-        &mut self,
-        trace: usize,
-        _at: usize,
-        _event: Event,
-        weights: &[f32],
-        allowed: &dyn Fn(usize) -> bool,
-    ) -> usize {
-        pick(self.number(trace), weights, allowed)
-    }
-
     fn number(&mut self, trace: usize) -> f64 {
         let level = self.levels[trace].pop_front();
         level.unwrap_or_else(|| self.rng.random())
