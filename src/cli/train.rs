@@ -121,6 +121,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     // One core: more would only wait for each other, and what is summed where would vary.
     let _core = one_core();
     train(arguments, &mut learner, steps)?;
+    learner.settle();
     Checkpoint::of(&learner).save(&arguments.output)?;
     let status = learner.status();
     let serves = match status.serving {

@@ -344,6 +344,23 @@ impl Learner {
         }
     }
 
+    /// Ends a training whose newest weights are what is kept: the grammar serves if they lost the last
+    /// score. While it runs, a VAE that won before may go on serving as it was; that one is not kept.
+    pub fn settle(&mut self) {
+        let Status {
+            held_out_vae,
+            held_out_grammar,
+            ..
+        } = self.status;
+        let lost = held_out_vae
+            .zip(held_out_grammar)
+            .is_some_and(|(vae, grammar)| vae >= grammar);
+        if self.status.serving == Serving::Vae && lost {
+            self.served = None;
+            self.status.serving = Serving::Grammar;
+        }
+    }
+
     /// The traces that it keeps to learn from, and those that wait.
     pub(super) fn into_kept(self) -> impl Iterator<Item = Trace> {
         self.replay.into_traces().chain(self.waiting)

@@ -195,6 +195,22 @@ fn a_learner_goes_on_from_its_checkpoint_and_serves_at_once() {
     assert_eq!(after.status().traces_seen, 121);
 }
 
+#[test]
+fn a_training_ends_with_the_grammar_unless_its_last_weights_won() {
+    let check = |vae: f64, grammar: f64, expected: Serving| {
+        let mut learner = taught(settings(), &[("GET /", 2)], 60);
+        learner.score().unwrap();
+        learner.status.serving = Serving::Vae;
+        learner.status.held_out_vae = Some(vae);
+        learner.status.held_out_grammar = Some(grammar);
+        learner.settle();
+        assert_eq!(learner.status().serving, expected, "{vae} {grammar}");
+    };
+    check(129.0, 131.0, Serving::Vae);
+    check(145.0, 131.0, Serving::Grammar);
+    check(131.0, 131.0, Serving::Grammar);
+}
+
 /// What is said of a file of these bytes.
 fn check_damaged(bytes: &[u8], expected: &str) {
     let folder = tempfile::tempdir().unwrap();
