@@ -85,11 +85,14 @@ service:
 }
 
 /// A topic, what writes to it, and three instances that share it.
-async fn three(broker: &Broker, role: &str) -> anyhow::Result<(Running, String, Vec<Instance>)> {
+async fn three(
+    broker: &Broker,
+    roles: [&str; 3],
+) -> anyhow::Result<(Running, String, Vec<Instance>)> {
     broker.create_topic("otlp_spans", PARTITIONS, &[]).await?;
     let (writer, grpc) = writer(broker).await?;
     let mut instances = Vec::new();
-    for _ in 0..3 {
+    for role in roles {
         instances.push(Instance::start(broker, role).await?);
     }
     all_have_joined(&instances).await?;
@@ -186,7 +189,7 @@ async fn three_peers_share_traces_and_models_and_one_that_is_lost_costs_nothing(
     let Some(broker) = Broker::start().await? else {
         return Ok(());
     };
-    let (_writer, grpc, mut instances) = three(&broker, "peer").await?;
+    let (_writer, grpc, mut instances) = three(&broker, ["peer"; 3]).await?;
 
     // Every trace is whole on one instance, though its spans came in two requests.
     let stop = CancellationToken::new();
@@ -267,7 +270,7 @@ async fn one_of_three_is_elected_to_learn_and_where_it_is_lost_another_one_goes_
     let Some(broker) = Broker::start().await? else {
         return Ok(());
     };
-    let (_writer, grpc, mut instances) = three(&broker, "elected").await?;
+    let (_writer, grpc, mut instances) = three(&broker, ["elected"; 3]).await?;
     let stop = CancellationToken::new();
     let sending = keep_sending(&grpc, 0, stop.clone());
     until("all serve what one has learnt", PATIENCE, || async {
@@ -313,5 +316,36 @@ async fn one_of_three_is_elected_to_learn_and_where_it_is_lost_another_one_goes_
     stop.cancel();
     let accepted = sending.await??;
     all_arrive(&accepted, &instances, &lost).await?;
+    all_end_well(instances).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_trainer_learns_and_its_followers_serve_what_it_learnt() -> anyhow::Result<()> {
+    let Some(broker) = Broker::start().await? else {
+        return Ok(());
+    };
+    let roles = ["trainer", "follower", "follower"];
+    let (_writer, grpc, instances) = three(&broker, roles).await?;
+    let stop = CancellationToken::new();
+    let sending = keep_sending(&grpc, 0, stop.clone());
+    until("the followers serve", PATIENCE, || async {
+        let mut served = 0;
+        for follower in &instances[1..] {
+            served += usize::from(follower.exchanged("served").await? > 0);
+        }
+        Ok(served == 2)
+    })
+    .await?;
+    for instance in &instances {
+        instance.sink.wait_for_synthetic(50, PATIENCE).await?;
+    }
+    assert!(instances[0].exchanged("sent").await? > 0);
+    for follower in &instances[1..] {
+        assert_eq!(follower.exchanged("sent").await?, 0, "a follower learns");
+    }
+    stop.cancel();
+    let accepted = sending.await??;
+    let nobody = Sink::start().await?;
+    all_arrive(&accepted, &instances, &nobody).await?;
     all_end_well(instances).await
 }
