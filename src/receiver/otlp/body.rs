@@ -18,6 +18,9 @@ const PREFIX: usize = 5;
 /// connection's whole read buffer.
 const SHORT: usize = 16 << 10;
 
+/// How long the rest of a refused body is read past.
+const PAST: Duration = Duration::from_secs(5);
+
 /// How bodies are read.
 #[derive(Debug, Clone)]
 pub(super) struct Reading {
@@ -65,7 +68,7 @@ impl Reading {
     }
 
     /// The whole body, as HTTP has it.
-    pub(super) async fn whole<B>(&self, body: B, held: &mut Held) -> Result<Bytes, Answer>
+    pub(super) async fn whole<B>(&self, body: &mut B, held: &mut Held) -> Result<Bytes, Answer>
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -89,12 +92,12 @@ impl Reading {
         read.unwrap_or_else(|_| Err(Answer::slow(self.timeout)))
     }
 
-    async fn read_whole<B>(&self, mut body: B, held: &mut Held) -> Result<Bytes, Answer>
+    async fn read_whole<B>(&self, body: &mut B, held: &mut Held) -> Result<Bytes, Answer>
     where
         B: Body<Data = Bytes> + Unpin,
     {
         let expected = usize::try_from(body.size_hint().lower()).unwrap_or(0);
-        let Some(first) = data(&mut body).await? else {
+        let Some(first) = data(body).await? else {
             return Ok(Bytes::new());
         };
         self.hold(held, first.len())?;
@@ -106,7 +109,7 @@ impl Reading {
         }
         let mut whole = BytesMut::with_capacity(expected.min(self.cap).max(first.len()));
         whole.extend_from_slice(&first);
-        while let Some(more) = data(&mut body).await? {
+        while let Some(more) = data(body).await? {
             if whole.len() + more.len() > self.cap {
                 return Err(Answer::too_large(self.cap));
             }
@@ -163,6 +166,20 @@ impl Reading {
             }
         }
         Ok(Message { bytes, compressed })
+    }
+}
+
+/// Reads past what is left of a refused request, beside its answer, for a few seconds.
+///
+/// A connection that is closed before its peer has sent everything is reset, and a peer that
+/// still writes then may never see the answer (RFC 9112, 9.6).
+pub(super) fn read_past<B>(mut body: B)
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    if !body.is_end_stream() {
+        let rest = async move { while let Ok(Some(_)) = data(&mut body).await {} };
+        tokio::spawn(tokio::time::timeout(PAST, rest));
     }
 }
 
@@ -271,7 +288,7 @@ mod tests {
         check(&framed(0, 4, b"abc"), false, slow).await;
         let mut held = Held::default();
         let whole = reading(100)
-            .whole(pieces(b"abc", 1, false), &mut held)
+            .whole(&mut pieces(b"abc", 1, false), &mut held)
             .await;
         assert_eq!(whole.unwrap_err().message, slow);
     }
@@ -280,15 +297,19 @@ mod tests {
     async fn requests_in_flight_share_their_room() {
         let reading = reading(10);
         let (mut first, mut second) = (Held::default(), Held::default());
-        let whole = reading.whole(pieces(b"1234567", 2, true), &mut first).await;
+        let whole = reading
+            .whole(&mut pieces(b"1234567", 2, true), &mut first)
+            .await;
         assert_eq!(whole.unwrap(), "1234567");
         let full = reading
-            .whole(pieces(b"1234567", 2, true), &mut second)
+            .whole(&mut pieces(b"1234567", 2, true), &mut second)
             .await;
         assert!(full.unwrap_err().retry_after.is_some());
         drop((first, second));
         let mut third = Held::default();
-        let whole = reading.whole(pieces(b"1234567", 9, true), &mut third).await;
+        let whole = reading
+            .whole(&mut pieces(b"1234567", 9, true), &mut third)
+            .await;
         assert_eq!(whole.unwrap(), "1234567");
     }
 }

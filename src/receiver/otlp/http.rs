@@ -1,11 +1,12 @@
 //! OTLP over HTTP: `POST` of protobuf or JSON.
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, Version, header};
 use http_body::Body;
 
 use super::answer::Answer;
-use super::body::{Held, Reading};
+use super::body::{Held, Reading, read_past};
 use super::grpc::is_grpc;
 use super::inflate::{Encoding, inflate};
 use super::reply::{self, Form, Reply};
@@ -27,34 +28,43 @@ impl Http {
     /// Answers one request.
     pub(super) async fn answer<B>(&self, request: Request<B>, draining: bool) -> Response<Reply>
     where
-        B: Body<Data = Bytes> + Unpin,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
         if request.version() == Version::HTTP_2 && is_grpc(request.headers()) {
             let message = "this port speaks OTLP over HTTP; \
                            OTLP over gRPC has a port of its own, as a rule 4317";
             return reply::grpc_failure(&Answer::unsupported(message));
         }
-        let form = form(request.headers());
-        match self.accept(request, form, draining).await {
+        let (head, mut body) = request.into_parts();
+        let form = form(&head.headers);
+        match self.accept(&head, &mut body, form, draining).await {
             Ok((accepted, form)) => reply::http_success(&accepted, form),
-            Err(answer) => reply::http_failure(&answer, form),
+            Err(answer) => {
+                // HTTP/2 ends the one stream; a peer that asks before it sends has not sent.
+                let asks = head.headers.contains_key(header::EXPECT);
+                if head.version != Version::HTTP_2 && !asks {
+                    read_past(body);
+                }
+                reply::http_failure(&answer, form)
+            }
         }
     }
 
     async fn accept<B>(
         &self,
-        request: Request<B>,
+        head: &Parts,
+        body: &mut B,
         form: Option<Form>,
         draining: bool,
     ) -> Result<(Accepted, Form), Answer>
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        if request.uri().path() != self.traces_url_path {
+        if head.uri.path() != self.traces_url_path {
             let message = format!("only traces are taken here, at {}", self.traces_url_path);
             return Err(Answer::not_found(message));
         }
-        if request.method() != Method::POST {
+        if head.method != Method::POST {
             return Err(Answer::wrong_method());
         }
         let form = form.ok_or_else(|| {
@@ -63,10 +73,10 @@ impl Http {
         if draining {
             return Err(Refusal::Draining.into());
         }
-        let encoding = Encoding::named(request.headers().get(header::CONTENT_ENCODING))?;
+        let encoding = Encoding::named(head.headers.get(header::CONTENT_ENCODING))?;
         // Given back when the request is answered.
         let mut held = Held::default();
-        let packed = self.reading.whole(request.into_body(), &mut held).await;
+        let packed = self.reading.whole(body, &mut held).await;
         let bytes = packed
             .and_then(|packed| self.unpacked(packed, encoding, form, &mut held))
             .inspect_err(|answer| answer.count(&self.intake))?;

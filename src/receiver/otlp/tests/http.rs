@@ -167,6 +167,15 @@ async fn what_is_too_large_is_told_so_whether_packed_or_not() {
 }
 
 #[tokio::test]
+async fn a_refusal_reaches_a_sender_that_sends_everything_before_it_reads() {
+    // Longer than what the sockets of both sides hold.
+    let large = vec![0; 64 << 20];
+    check(&post(PROTOBUF, &large), "413 ").await;
+    check(&post("Content-Type: text/html\r\n", &large), "415 ").await;
+    check(&post(&encoded(PROTOBUF, "br"), &large), "415 ").await;
+}
+
+#[tokio::test]
 async fn a_full_queue_tells_the_sender_when_to_try_again() {
     let served = serve().await;
     served.fill().await;
