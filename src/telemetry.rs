@@ -251,6 +251,12 @@ pub const LEARNER_HELD_OUT_NATS: Metric = Metric {
     help: "Nats a held-out trace costs, by model: lower is better.",
 };
 
+/// Share of the traces drawn that is kept, the others being told from observed ones too easily.
+pub const LEARNER_DRAWN_KEPT: Metric = Metric {
+    name: "doppelspan_learner_drawn_kept_ratio",
+    help: "Share of the traces drawn that is kept, the others being told from observed ones too easily.",
+};
+
 /// 1 for the sampler that synthetic traces come from, 0 for the other.
 pub const LEARNER_SERVING: Metric = Metric {
     name: "doppelspan_learner_serving",
@@ -354,6 +360,7 @@ pub const GAUGES: &[Metric] = &[
     LEARNER_CPU_SECONDS,
     LEARNER_LOSS,
     LEARNER_HELD_OUT_NATS,
+    LEARNER_DRAWN_KEPT,
     LEARNER_SERVING,
     LEARNER_SERVED_TRACES,
     LEARNER_DRIFT,

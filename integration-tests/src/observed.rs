@@ -122,6 +122,7 @@ impl Corpus {
             words: self.vocabulary.words().into(),
             services: self.vocabulary.services().into(),
             coder: Arc::new(self.coder.clone()),
+            discriminator: None,
             generator: Generator::Vae(Arc::new(vae.weights())),
         }
     }

@@ -97,6 +97,16 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             ),
         ),
         (
+            "drawn traces",
+            match status.drawn_kept {
+                Some(kept) => format!(
+                    "{:.0}% are kept, as a discriminator says; the others are told from observed ones too easily",
+                    100.0 * kept
+                ),
+                None => "all are kept".to_owned(),
+            },
+        ),
+        (
             "loss",
             format!(
                 "{:.2} = node {:.2}, edge {:.2}, KL graph {:.2}, KL nodes {:.2}",

@@ -13,6 +13,7 @@ use crate::features::{Interner, InternerSettings};
 use crate::learner::{Checkpoint, Learner, LearnerSettings, Serving};
 use crate::model::VaeSettings;
 use crate::model::vae::one_core;
+use crate::synthesizer::tell_apart;
 
 /// Steps, at most, unless given.
 const STEPS: u64 = 6_000;
@@ -122,6 +123,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let _core = one_core();
     train(arguments, &mut learner, steps)?;
     learner.settle();
+    if let Some(published) = learner.snapshot() {
+        tell_apart(&mut learner, published);
+    }
     Checkpoint::of(&learner).save(&arguments.output)?;
     let status = learner.status();
     let serves = match status.serving {

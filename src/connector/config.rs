@@ -78,6 +78,9 @@ pub struct LearnerConfig {
     pub replay_traces: usize,
     /// Share of the traces that is held out from training, to score on.
     pub held_out: f64,
+    /// Whether drawn traces are told from observed ones, so that fewer are kept of those that give
+    /// themselves away: nearer to what was observed, for two to three times the work a trace.
+    pub discriminator: bool,
 }
 
 /// How many synthetic traces there are, and which.
@@ -169,6 +172,7 @@ impl Default for LearnerConfig {
             cpu: 0.5,
             replay_traces: settings.replay,
             held_out: settings.held_out_share,
+            discriminator: settings.discriminator,
         }
     }
 }
@@ -278,6 +282,7 @@ impl SynthesizerConfig {
             max_tokens: self.privacy.max_labels,
             replay: self.learner.replay_traces,
             held_out_share: self.learner.held_out,
+            discriminator: self.learner.discriminator,
             ..LearnerSettings::default()
         }
     }

@@ -153,6 +153,7 @@ impl LearnerGauge {
         set(t::LEARNER_KEPT_TRACES, status.traces_kept as f64);
         set(t::LEARNER_LABELS, status.tokens as f64);
         set(t::LEARNER_CPU_SECONDS, status.cpu_seconds);
+        set(t::LEARNER_DRAWN_KEPT, status.drawn_kept.unwrap_or(1.0));
         let loss = [
             ("total", status.loss.total),
             ("node", status.loss.node),

@@ -14,6 +14,7 @@ use super::exchange::{Arrived, Exchange};
 use super::gauge::LearnerGauge;
 use crate::learner::{Broken, Checkpoint, Drift, Judgement, Learner, Published, Serving, Standing};
 use crate::model::vae::one_core;
+use crate::synthesizer::tell_apart;
 use crate::trace::Trace;
 
 /// Traces taken in one go before training has its turn.
@@ -134,6 +135,7 @@ impl Teacher {
             if due && seen > 0 {
                 let before = worked();
                 if let Some(published) = self.learner.score()? {
+                    let published = tell_apart(&mut self.learner, published);
                     self.publish(published);
                 }
                 score_cost = (worked() - before).max(Duration::from_millis(20));

@@ -1,4 +1,5 @@
-//! Ablations: what is left of a generator's figures when a latent is taken away.
+//! Ablations: what is left of a generator's figures when a latent, or the discriminator, is taken
+//! away.
 //!
 //! z_v is the noise that the decoder's choices are drawn with (decision 3); without it every choice
 //! is the median one, and all that differs between traces is z_G. Without z_G there is one code of
@@ -28,7 +29,9 @@ pub const ABLATED: [(&str, &str); 5] = [
 
 /// What limits a draw, and what does not. A test of the sampler holds it.
 pub const LIMITS: &str = "Masks and clipping: there is no mask of structures or prefixes seen in \
-    training, and no trace is drawn several times for the best. Every label, status and attribute \
+    training. Where the discriminator takes part, a trace that was drawn is kept with a chance that is \
+    in proportion to the density ratio learnt from training traces and drawn ones (discriminator \
+    rejection sampling, a resampled prior); the row without it keeps every trace. Every label, status and attribute \
     profile of the vocabulary, which has only those above the floor, can be drawn anywhere. What \
     limits a draw: numbers of children end where a trace would have more than max_spans spans (and \
     reach the size, where an exact one is asked for); a way to say when a span starts or ends is only \
@@ -46,19 +49,22 @@ pub struct Ablation {
     pub codes: usize,
     /// Whether z_v was drawn; else it is at its median.
     pub noise: bool,
+    /// Whether the discriminator said which of the drawn traces to keep.
+    pub discriminator: bool,
     /// Those of [`ABLATED`].
     pub figures: Figures,
 }
 
 impl Ablation {
-    /// z_G and z_v in words.
-    pub fn latents(&self) -> [String; 2] {
+    /// z_G, z_v and the discriminator in words.
+    pub fn parts(&self) -> [String; 3] {
         let code = match self.codes {
             0 => "none".to_owned(),
             codes => format!("{codes} codes"),
         };
         let noise = if self.noise { "drawn" } else { "median" };
-        [code, noise.to_owned()]
+        let discriminator = if self.discriminator { "yes" } else { "no" };
+        [code, noise.to_owned(), discriminator.to_owned()]
     }
 }
 

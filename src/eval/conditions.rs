@@ -201,6 +201,7 @@ mod tests {
             words: ["GET /", "POST /", "query"].map(word).into(),
             services: [0, 0, 0].into(),
             coder: Arc::default(),
+            discriminator: None,
             generator: Generator::Grammar(Arc::new(grammar)),
         }
     }

@@ -6,6 +6,7 @@
 
 mod codec;
 pub mod context;
+mod discriminator;
 mod interner;
 mod lesson;
 mod profile;
@@ -15,6 +16,7 @@ pub mod timing;
 mod vocabulary;
 
 pub use codec::{decode, encode};
+pub use discriminator::{Discriminator, Look};
 pub use interner::{ATTRIBUTES, Interner, InternerCounts, InternerSettings};
 pub use lesson::{end_fits, lesson, start_fits};
 pub use profile::{Event, LONGEST_VALUE, MOST_EVENTS, Moment, Profile, Value};

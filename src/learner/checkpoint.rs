@@ -16,7 +16,7 @@ use std::sync::Arc;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::core::{Fit, Learner, Streams};
+use super::core::{Fit, Learner, Streams, Told};
 use super::{Broken, LearnerSettings, Published, Status};
 use crate::features::timing::Coder;
 use crate::features::{Interner, Vocabulary, Words};
@@ -45,6 +45,8 @@ struct Document {
     coder: Coder,
     grammar: Grammar,
     vae: Option<VaeSettings>,
+    #[serde(default)]
+    told: Told,
     fit: Fit,
     chance: Streams,
     status: Status,
@@ -98,6 +100,7 @@ impl Checkpoint {
                 coder: (*learner.coder).clone(),
                 grammar: learner.grammar.clone(),
                 vae: vae.and(learner.settings.vae.clone()),
+                told: learner.told.clone(),
                 fit: learner.fit,
                 chance: learner.chance.clone(),
                 status: learner.status.clone(),
@@ -157,6 +160,7 @@ impl Checkpoint {
             document.grammar.clone(),
             vae,
         );
+        learner.told = document.told.clone();
         learner.fit = document.fit;
         learner.chance = document.chance.clone();
         learner.status = document.status.clone();

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::Serving;
-use crate::features::Word;
 use crate::features::timing::Coder;
+use crate::features::{Discriminator, Word};
 use crate::model::{Grammar, Weights};
 
 /// A published snapshot. Never changed; readers keep it for as long as they like.
@@ -20,6 +20,8 @@ pub struct Published {
     pub coder: Arc<Coder>,
     /// What draws.
     pub generator: Generator,
+    /// Which of the drawn traces to keep; none keeps all.
+    pub discriminator: Option<Arc<Discriminator>>,
 }
 
 /// What draws codes.

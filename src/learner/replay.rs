@@ -148,6 +148,10 @@ impl Replay {
         kept.map(|kept| kept.trace)
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Kept> {
+        self.shapes.iter().flat_map(|shape| &shape.kept)
+    }
+
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Kept> {
         self.shapes.iter_mut().flat_map(|shape| &mut shape.kept)
     }

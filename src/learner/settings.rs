@@ -31,6 +31,8 @@ pub struct LearnerSettings {
     pub max_contexts: usize,
     /// Spans of a trace that is learnt, and of one that is drawn, at most.
     pub max_spans: usize,
+    /// Whether drawn traces are told from observed ones, and fewer of those kept that are.
+    pub discriminator: bool,
     /// The VAE; none leaves the grammar to serve for good.
     pub vae: Option<VaeSettings>,
 }
@@ -49,6 +51,7 @@ impl Default for LearnerSettings {
             structures: 80,
             max_contexts: 400_000,
             max_spans: 2_000,
+            discriminator: true,
             vae: Some(VaeSettings::default()),
         }
     }

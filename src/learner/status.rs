@@ -78,6 +78,9 @@ pub struct Status {
     /// Held-out nats per trace of the VAE that serves, on the same traces; none where none serves,
     /// or where codes were fitted anew since.
     pub held_out_served: Option<f64>,
+    /// Share of the drawn traces that are kept, as they were when they were last told from observed
+    /// ones; none where all are.
+    pub drawn_kept: Option<f64>,
     /// Whether the traffic is what it was.
     pub drift: Drift,
     /// CPU seconds spent learning.

@@ -117,14 +117,43 @@ impl Asked {
             };
         }
         let mut open = self.open(rng, count);
-        let mut found: Vec<Option<Structure>> = (0..count).map(|_| None).collect();
-        let (mut structures, mut vain) = (0, Vain::default());
-        let mut unmet = None;
+        let mut kept: Vec<Option<Sampled>> = (0..count).map(|_| None).collect();
+        let mut refused = vec![0; count];
+        let mut met = Met::default();
+        while !open.is_empty() {
+            let found = self.find(sampler, rng, &mut open, &mut met);
+            let (places, found): (Vec<(usize, Kind)>, Vec<Structure>) = found.into_iter().unzip();
+            let sized = self.conditions.spans.is_some();
+            for ((place, kind), drawn) in places.into_iter().zip(sampler.finish(rng, found)) {
+                if sampler.keeps(rng, &drawn, refused[place], sized) {
+                    kept[place] = Some(drawn);
+                } else {
+                    refused[place] += 1;
+                    open.entry(kind).or_default().push(place);
+                }
+            }
+        }
+        met.traces = kept.into_iter().flatten().collect();
+        met
+    }
+
+    /// Structures for every open place whose kind the model has: the place, its kind, what was found
+    /// for it. In the order of the places.
+    fn find(
+        &mut self,
+        sampler: &mut Sampler,
+        rng: &mut Rng,
+        open: &mut BTreeMap<Kind, Vec<usize>>,
+        met: &mut Met,
+    ) -> Vec<((usize, Kind), Structure)> {
+        let mut found = BTreeMap::new();
+        let mut vain = Vain::default();
         while let Some(&kind) = open.keys().next() {
             if vain.drawn >= self.tries() {
                 let conditions = self.conditions.clone();
                 self.given_up.extend(open.keys());
-                unmet = Some(Unmet {
+                open.clear();
+                met.unmet = Some(Unmet {
                     conditions,
                     drawn: vain.drawn,
                     with_root: vain.with_root,
@@ -135,24 +164,19 @@ impl Asked {
             }
             let batch = self.batch(open.values().map(Vec::len).sum());
             for drawn in sampler.structures(rng, batch, &self.limits) {
-                structures += 1;
+                met.structures += 1;
                 self.drawn += 1;
-                let place = self
-                    .kind(&drawn, &mut vain)
-                    .and_then(|kind| take(&mut open, kind));
-                if let Some(place) = place {
-                    found[place] = Some(drawn);
+                let Some(kind) = self.kind(&drawn, &mut vain) else {
+                    continue;
+                };
+                if let Some(place) = take(open, kind) {
+                    found.insert((place, kind), drawn);
                     self.kept += 1;
                     vain = Vain::default();
                 }
             }
         }
-        let found = found.into_iter().flatten().collect();
-        Met {
-            traces: sampler.finish(rng, found),
-            structures,
-            unmet,
-        }
+        found.into_iter().collect()
     }
 
     /// The places of each kind, the first last; kinds that were given up have none.

@@ -37,6 +37,7 @@ fn published(generator: Generator) -> Published {
         services: (0..TOKENS).map(|token| token % 2).collect(),
         coder: Arc::default(),
         generator,
+        discriminator: None,
     }
 }
 

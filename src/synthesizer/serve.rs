@@ -2,16 +2,28 @@
 
 use std::sync::Arc;
 
+use rand::RngExt as _;
+
 use super::sampler::{Growing, VaeSampler};
-use crate::chance::Rng;
+use crate::chance::{Rng, stream};
 use crate::features::timing::Coder;
-use crate::features::{Sampled, decode};
-use crate::learner::{Generator, Published};
+use crate::features::{Discriminator, Look, Sampled, decode};
+use crate::learner::{Generator, Learner, Published};
 use crate::model::{Example, Grammar, VaeError};
+
+/// Draws in a row of which none is kept, before one is kept all the same; and where every trace has
+/// a given size, for then each costs a search.
+const REFUSED: [u32; 2] = [24, 4];
 
 /// Draws synthetic traces from whatever serves. The same snapshot and chance draw the same.
 #[derive(Debug)]
-pub struct Sampler(Kind);
+pub struct Sampler {
+    kind: Kind,
+    discriminator: Option<Arc<Discriminator>>,
+    look: Look,
+    /// Traces drawn for those that were kept.
+    drawn: u64,
+}
 
 #[derive(Debug)]
 enum Kind {
@@ -70,13 +82,30 @@ impl Sampler {
     /// Compiles a snapshot. Fails if its weights are not those of a whole network.
     pub fn new(published: &Published) -> Result<Self, VaeError> {
         let coder = published.coder.clone();
-        Ok(Self(match &published.generator {
+        let kind = match &published.generator {
             Generator::Grammar(grammar) => Kind::Grammar(grammar.clone(), coder),
             Generator::Vae(weights) => {
                 let services = published.services.clone();
                 Kind::Vae(Box::new(VaeSampler::new(weights, coder, services)?))
             }
-        }))
+        };
+        Ok(Self {
+            kind,
+            discriminator: published.discriminator.clone(),
+            look: Look::default(),
+            drawn: 0,
+        })
+    }
+
+    /// Keeps every trace that is drawn, as if the snapshot had no discriminator.
+    pub fn keep_all(mut self) -> Self {
+        self.discriminator = None;
+        self
+    }
+
+    /// Traces drawn so far, those included that were not kept.
+    pub fn drawn(&self) -> u64 {
+        self.drawn
     }
 
     /// Each example through its latents and back, given the code that the encoder chose for it;
@@ -87,7 +116,7 @@ impl Sampler {
         examples: &[Example],
         codes: &[u32],
     ) -> Option<[Vec<Sampled>; 2]> {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Vae(sampler) => {
                 let rebuilt = sampler.reconstruct(rng, examples, codes);
                 Some([rebuilt, sampler.of_codes(rng, codes)])
@@ -99,7 +128,7 @@ impl Sampler {
     /// Draws so many traces with z_v at its median, so that only z_G differs: an ablation, not for
     /// serving. None where no VAE serves.
     pub fn sample_medians(&mut self, rng: &mut Rng, count: usize) -> Option<Vec<Sampled>> {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Vae(sampler) => Some(sampler.sample_medians(rng, count)),
             Kind::Grammar(..) => None,
         }
@@ -112,12 +141,46 @@ impl Sampler {
         count: usize,
         size: Option<usize>,
     ) -> Vec<Sampled> {
-        match (&mut self.0, size) {
+        let mut kept = Vec::with_capacity(count);
+        let mut refused = 0;
+        while kept.len() < count {
+            let room = count - kept.len();
+            for drawn in self.draw(rng, room, size) {
+                if self.keeps(rng, &drawn, refused, size.is_some()) {
+                    kept.push(drawn);
+                    refused = 0;
+                } else {
+                    refused += 1;
+                }
+            }
+        }
+        kept
+    }
+
+    /// Draws so many traces, whether they are to be kept or not.
+    fn draw(&mut self, rng: &mut Rng, count: usize, size: Option<usize>) -> Vec<Sampled> {
+        self.drawn += count as u64;
+        match (&mut self.kind, size) {
             (Kind::Vae(sampler), size) => sampler.sample_many(rng, count, size),
             (Kind::Grammar(grammar, coder), size) => (0..count)
                 .map(|_| decode(&grammar.sample(rng, size), coder))
                 .collect(),
         }
+    }
+
+    /// Whether a trace that was drawn after so many refused ones is kept.
+    pub(super) fn keeps(
+        &mut self,
+        rng: &mut Rng,
+        drawn: &Sampled,
+        refused: u32,
+        sized: bool,
+    ) -> bool {
+        let Some(discriminator) = &self.discriminator else {
+            return true;
+        };
+        let chance = discriminator.keeps(drawn, &mut self.look);
+        rng.random::<f32>() < chance || refused >= REFUSED[usize::from(sized)]
     }
 
     /// Draws so many structures. Those of a VAE that come to nothing under the limits are not
@@ -128,7 +191,7 @@ impl Sampler {
         count: usize,
         limits: &Limits,
     ) -> Vec<Structure> {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Vae(sampler) => {
                 let drawn = sampler.structures(rng, count, limits);
                 drawn.into_iter().map(Structure::Vae).collect()
@@ -141,7 +204,8 @@ impl Sampler {
 
     /// Gives structures of this sampler their times.
     pub(super) fn finish(&mut self, rng: &mut Rng, drawn: Vec<Structure>) -> Vec<Sampled> {
-        match &mut self.0 {
+        self.drawn += drawn.len() as u64;
+        match &mut self.kind {
             Kind::Vae(sampler) => {
                 let grown = drawn.into_iter().filter_map(|drawn| match drawn {
                     Structure::Vae(growing) => Some(growing),
@@ -155,5 +219,22 @@ impl Sampler {
                 drawn.map(|drawn| decode(drawn.example(), coder)).collect()
             }
         }
+    }
+}
+
+/// Has the learner tell what a snapshot draws from what was observed, if that is due: the snapshot
+/// with what came of it.
+pub fn tell_apart(learner: &mut Learner, published: Published) -> Published {
+    let Some(count) = learner.to_tell_apart() else {
+        return published;
+    };
+    match Sampler::new(&published) {
+        Ok(sampler) => {
+            let rng = &mut stream(published.number, "told apart");
+            let drawn = sampler.keep_all().sample_many(rng, count, None);
+            learner.tell_apart(&published, &drawn)
+        }
+        // Whoever is to draw from it says so.
+        Err(_) => published,
     }
 }

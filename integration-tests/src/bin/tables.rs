@@ -18,6 +18,7 @@ use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -28,7 +29,7 @@ use page::Corpus;
 const LEAST: usize = 2_000;
 /// Parts of a corpus and up to which share of the traces they go.
 const PARTS: [(&str, f64); 3] = [("train", 0.6), ("held-out", 0.8), ("second", 1.0)];
-/// Trainings at a time.
+/// Trainings, and then evaluations, at a time.
 const ABREAST: usize = 2;
 const ABLATIONS: &str = "--ablations";
 /// What the file of the model without z_G is called.
@@ -109,11 +110,7 @@ fn main() -> Result<()> {
         }
     }
     train(&program, &ready, seeds, ablations)?;
-    for (at, (name, work)) in ready.iter().enumerate() {
-        let other = &ready[(at + 1) % ready.len()];
-        let other = (other.0 != *name).then_some(other.1.as_path());
-        evaluate(&program, (name, work), other, (seeds, ablations))?;
-    }
+    evaluate_all(&program, &ready, (seeds, ablations))?;
     std::fs::create_dir_all(output.join("results"))?;
     let corpora: Result<Vec<Corpus>> = ready
         .iter()
@@ -272,6 +269,26 @@ fn processor_seconds(told: &str) -> Option<f64> {
     };
     let line = told.lines().nth(1)?;
     line.split_whitespace().map(seconds).sum()
+}
+
+/// Measures the models of every corpus, two corpora at a time.
+fn evaluate_all(program: &Path, ready: &[(String, PathBuf)], how: (u64, bool)) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let at = next.fetch_add(1, Ordering::Relaxed)
+            && let Some((name, work)) = ready.get(at)
+        {
+            let other = &ready[(at + 1) % ready.len()];
+            let other = (other.0 != *name).then_some(other.1.as_path());
+            evaluate(program, (name, work), other, how)?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..ABREAST).map(|_| scope.spawn(work)).collect();
+        let mut workers = workers.into_iter();
+        workers.try_for_each(|worker| worker.join().expect("a worker"))
+    })
 }
 
 /// Measures the models of a corpus together, if that was not done. Of the other corpus, if there

@@ -1,4 +1,4 @@
-//! The ablations of `evaluate`: models drawn from with and without z_v.
+//! The ablations of `evaluate`: models drawn from with and without z_v, and the discriminator.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,13 +14,24 @@ use crate::learner::{Checkpoint, Generator};
 use crate::synthesizer::Sampler;
 use crate::trace::Trace;
 
+/// Samples of each model, at most.
+const SAMPLES: u64 = 3;
+
+/// What is measured.
+struct Sample {
+    noise: bool,
+    discriminator: bool,
+    traces: Vec<Trace>,
+}
+
 /// A name and the model it stands for.
 pub(super) fn named(text: &str) -> Result<(String, PathBuf), String> {
     let (name, path) = text.split_once('=').ok_or("it has no `=`")?;
     Ok((name.to_owned(), path.into()))
 }
 
-/// Measures the first model and each named one, z_v drawn and at its median.
+/// Measures the first model and each named one: as it serves, without its discriminator if it has
+/// one, and with z_v at its median as well.
 pub(super) fn ablate(
     arguments: &Arguments,
     texts: &Arc<Interner>,
@@ -34,7 +45,7 @@ pub(super) fn ablate(
         .chain(arguments.ablation.iter().cloned())
         .collect();
     let ablated = Ablated::new(held_out, texts, arguments.seed);
-    let mut progress = Progress::new("ablations", 2 * models.len() as u64, "samples");
+    let mut progress = Progress::new("ablations", SAMPLES * models.len() as u64, "samples");
     for ((name, path), done) in models.iter().zip(0_u64..) {
         let Some((codes, samples)) = samples(path, texts, (held_out.len(), arguments.seed))? else {
             evaluation.notes.push(format!(
@@ -42,13 +53,14 @@ pub(super) fn ablate(
             ));
             continue;
         };
-        for ((traces, noise), sample) in samples.iter().zip([true, false]).zip(0_u64..) {
-            progress.tell(2 * done + sample, || name.clone());
+        for (sample, at) in samples.iter().zip(0_u64..) {
+            progress.tell(SAMPLES * done + at, || name.clone());
             evaluation.ablations.push(Ablation {
                 model: name.clone(),
                 codes,
-                noise,
-                figures: ablated.figures(traces)?,
+                noise: sample.noise,
+                discriminator: sample.discriminator,
+                figures: ablated.figures(&sample.traces)?,
             });
         }
     }
@@ -56,13 +68,12 @@ pub(super) fn ablate(
     Ok(())
 }
 
-/// Codes of a model's z_G, and so many traces of it with z_v drawn and with z_v at its median; none
-/// if no VAE serves.
+/// Codes of a model's z_G, and samples of so many traces; none if no VAE serves.
 fn samples(
     path: &Path,
     texts: &Arc<Interner>,
     (count, seed): (usize, u64),
-) -> anyhow::Result<Option<(usize, [Vec<Trace>; 2])>> {
+) -> anyhow::Result<Option<(usize, Vec<Sample>)>> {
     let checkpoint = Checkpoint::load(path)?;
     let published = checkpoint
         .published()?
@@ -72,17 +83,32 @@ fn samples(
     };
     let words = checkpoint.words();
     let vocabulary = Vocabulary::load(words, 1, words.words.len(), texts);
-    let mut sampler = Sampler::new(&published)?;
-    // The draws of `samples::draw`.
-    let drawn = sampler.sample_many(&mut stream(seed, "samples"), count, None);
-    let median = sampler.sample_medians(&mut stream(seed, "samples"), count);
     let traces = |sampled: &[Sampled]| {
         let traces = sampled.iter();
         traces.filter_map(|s| vocabulary.observed(s).ok()).collect()
     };
-    let median = median.unwrap_or_default();
-    Ok(Some((
-        weights.settings().codes,
-        [traces(&drawn), traces(&median)],
-    )))
+    // The draws of `samples::draw`.
+    let chance = || stream(seed, "samples");
+    let mut sampler = Sampler::new(&published)?;
+    let mut samples = Vec::new();
+    if published.discriminator.is_some() {
+        samples.push(Sample {
+            noise: true,
+            discriminator: true,
+            traces: traces(&sampler.sample_many(&mut chance(), count, None)),
+        });
+        sampler = sampler.keep_all();
+    }
+    samples.push(Sample {
+        noise: true,
+        discriminator: false,
+        traces: traces(&sampler.sample_many(&mut chance(), count, None)),
+    });
+    let median = sampler.sample_medians(&mut chance(), count);
+    samples.push(Sample {
+        noise: false,
+        discriminator: false,
+        traces: traces(&median.unwrap_or_default()),
+    });
+    Ok(Some((weights.settings().codes, samples)))
 }

@@ -177,13 +177,15 @@ impl Evaluation {
 /// The cells of the table of ablations, the first row its heads; none without ablations.
 fn ablations(evaluation: &Evaluation) -> Vec<Vec<String>> {
     let names = ABLATED.into_iter().map(|(_, name)| name);
-    let heads = ["model", "z_G", "z_v"].into_iter().chain(names);
+    let heads = ["model", "z_G", "z_v", "discriminator"]
+        .into_iter()
+        .chain(names);
     let mut rows = vec![heads.map(str::to_owned).collect::<Vec<_>>()];
     rows.extend(evaluation.ablations.iter().map(|ablation| {
         let told = |(key, _): (&str, _)| ablation.figures.get(key).map(|told| figure(*told));
         let told = ABLATED.map(|ablated| told(ablated).unwrap_or_default());
         let named = [ablation.model.clone()].into_iter();
-        named.chain(ablation.latents()).chain(told).collect()
+        named.chain(ablation.parts()).chain(told).collect()
     }));
     rows.retain(|_| !evaluation.ablations.is_empty());
     rows

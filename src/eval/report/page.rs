@@ -70,7 +70,7 @@ fn ablated(evaluation: &Evaluation) -> String {
     match rows.is_empty() {
         true => String::new(),
         false => format!(
-            r#"<h2>Without a latent</h2><div class="scroll"><table><tbody>{rows}</tbody></table></div><p>{}</p>"#,
+            r#"<h2>Without a part</h2><div class="scroll"><table><tbody>{rows}</tbody></table></div><p>{}</p>"#,
             escape(LIMITS)
         ),
     }

@@ -73,6 +73,7 @@ fn evaluate(check: impl FnOnce(&Evaluation, Observed<'_>, &Interner)) {
             model: "no <code>".to_owned(),
             codes: 0,
             noise: false,
+            discriminator: false,
             figures: Ablated::new(&held_out, &texts, 1).figures(&one).unwrap(),
         }],
         kept: vec![Kept {

@@ -431,14 +431,22 @@ fn ablated(report: &Value) -> String {
             } else {
                 "at its median"
             };
+            let told = if row["discriminator"] == true {
+                "yes"
+            } else {
+                "no"
+            };
             let (model, codes) = (row["model"].as_str().unwrap_or(""), &row["codes"]);
-            format!("| {model} | {codes} | {noise} | {} |\n", compared(row))
+            format!(
+                "| {model} | {codes} | {noise} | {told} | {} |\n",
+                compared(row)
+            )
         })
         .collect();
     if !table.is_empty() {
         table.insert_str(
             0,
-            "\n| without a latent | codes of z_G | z_v | J1 | J2 | overall | shape TV | W1 |\n|---|---|---|---|---|---|---|---|\n",
+            "\n| without a part | codes of z_G | z_v | discriminator | J1 | J2 | overall | shape TV | W1 |\n|---|---|---|---|---|---|---|---|---|\n",
         );
         table += &format!("\n{}\n", report["limits"].as_str().unwrap_or(""));
     }
