@@ -244,3 +244,70 @@ fn a_damaged_checkpoint_is_a_sentence_that_names_the_file() {
     let fault = Checkpoint::load(&folder.path().join("nowhere.model"));
     assert!(fault.unwrap_err().to_string().contains("nowhere.model"));
 }
+
+/// A learner whose VAE has taken so many steps and serves, as far as it says.
+fn with_vae(steps: u64) -> Learner {
+    let mut learner = taught(settings(), &[("GET /", 2), ("POST /", 4)], 60);
+    learner.score().unwrap();
+    learner.status.serving = Serving::Vae;
+    learner.status.steps = steps;
+    learner
+}
+
+/// Tells what its grammar draws from what it keeps, as if the VAE had drawn it.
+fn tell_apart(learner: &mut Learner) -> Published {
+    let generator = Generator::Grammar(Arc::new(learner.grammar.clone()));
+    let published = Published {
+        number: 1,
+        words: Arc::default(),
+        services: Arc::default(),
+        coder: learner.coder.clone(),
+        generator,
+        discriminator: None,
+    };
+    let drawn = draw(&published, learner.to_tell_apart().unwrap());
+    learner.tell_apart(&published, &drawn)
+}
+
+#[test]
+fn drawn_traces_are_told_apart_at_once_and_whenever_steps_have_doubled() {
+    assert_eq!(with_vae(99).to_tell_apart(), None);
+    let mut learner = with_vae(100);
+    let kept = learner.status().traces_kept as usize;
+    assert_eq!(learner.to_tell_apart(), Some(4 * kept));
+    assert!(tell_apart(&mut learner).discriminator.is_some());
+    learner.status.steps = 199;
+    assert_eq!(learner.to_tell_apart(), None);
+    learner.status.steps = 200;
+    assert!(learner.to_tell_apart().is_some());
+    learner.settings.discriminator = false;
+    assert_eq!(learner.to_tell_apart(), None);
+    learner.settings.discriminator = true;
+    learner.status.serving = Serving::Grammar;
+    assert_eq!(learner.to_tell_apart(), None);
+}
+
+#[test]
+fn what_tells_drawn_traces_apart_is_kept_with_the_model_until_codes_are_fitted_anew() {
+    let mut learner = with_vae(100);
+    tell_apart(&mut learner);
+    let bytes = Checkpoint::of(&learner).to_bytes().unwrap();
+    let mut read = Checkpoint::from_bytes(&bytes)
+        .unwrap()
+        .learner(settings(), Arc::default())
+        .unwrap();
+    assert_eq!(read.told.by, learner.told.by);
+    assert_eq!(read.to_tell_apart(), None);
+    // The grammar is served as it is.
+    read.status.serving = Serving::Grammar;
+    assert!(read.snapshot().unwrap().discriminator.is_none());
+
+    let texts = learner.texts.clone();
+    let rng = &mut chance::stream(2, "more");
+    while !learner.refit() {
+        learner.take(trace(&texts, "GET /", 2, rng));
+    }
+    assert!(learner.told.by.is_none());
+    learner.status.steps = 125;
+    assert!(learner.to_tell_apart().is_some());
+}

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::*;
 use crate::chance;
 use crate::features::timing::{BINS, END_MODES, START_MODES};
-use crate::features::{Sampled, Word};
+use crate::features::{Discriminator, Sampled, SampledSpan, Token, Word};
 use crate::learner::{Generator, Published};
 use crate::model::vae::VaeSettings;
 use crate::model::{Example, Grammar, GrammarSizes, TimeCode, Vae};
-use crate::trace::{SpanKind, StatusCode};
+use crate::trace::{Span, SpanKind, StatusCode, Symbol, Trace};
 
 const TOKENS: u32 = 6;
 const SIZES: GrammarSizes = GrammarSizes {
@@ -267,4 +267,68 @@ fn an_unknown_root_is_told_with_the_nearest_that_are_drawn() {
     // One that still learns goes on with what it knows.
     assert!(Asked::of_known(&ask(&[known, unknown]), &mut sampler, &words).is_ok());
     assert!(Asked::of_known(&ask(&[unknown]), &mut sampler, &words).is_err());
+}
+
+/// A snapshot that keeps traces of which fewer spans failed: as if in observed ones none did.
+fn with_discriminator() -> Published {
+    let drawn =
+        Sampler::new(&vae())
+            .unwrap()
+            .sample_many(&mut chance::stream(4, "drawn"), 2_000, None);
+    let span = |span: &SampledSpan| Span {
+        parent: span.parent,
+        service: Symbol(1),
+        operation: Symbol(1),
+        profile: Symbol(0),
+        kind: SpanKind::Server,
+        status: span.status,
+        start: span.start,
+        duration: span.duration,
+    };
+    let sound = drawn.iter().filter(|sampled| !has_error(sampled));
+    let sound: Vec<(Trace, Vec<Token>)> = sound
+        .filter_map(|sampled| {
+            let trace = Trace::new(sampled.spans.iter().map(span).collect(), Vec::new());
+            let tokens = sampled.spans.iter().map(|span| span.token).collect();
+            Some((trace.ok()?, tokens))
+        })
+        .collect();
+    let observed = sound.iter().map(|(trace, tokens)| (trace, &**tokens, 1.0));
+    let discriminator = Discriminator::fit(observed, &drawn).unwrap();
+    Published {
+        discriminator: Some(Arc::new(discriminator)),
+        ..vae()
+    }
+}
+
+#[test]
+fn a_discriminator_keeps_what_was_observed_and_conditions_are_met_all_the_same() {
+    let published = with_discriminator();
+    let share = |traces: &[Sampled]| {
+        let failed = traces.iter().filter(|sampled| has_error(sampled)).count();
+        failed as f64 / traces.len() as f64
+    };
+    let rng = &mut chance::stream(6, "draw");
+    let mut sampler = Sampler::new(&published).unwrap();
+    let kept = sampler.sample_many(rng, 300, None);
+    assert!(sampler.drawn() > 400, "{}", sampler.drawn());
+    let all = Sampler::new(&published)
+        .unwrap()
+        .keep_all()
+        .sample_many(rng, 300, None);
+    let (kept, all) = (share(&kept), share(&all));
+    assert!(kept < all / 2.0, "{kept} {all}");
+
+    // What is asked for is drawn, however often it is refused.
+    let conditions = Conditions {
+        errors: Some(0.5),
+        min_spans: Some(2),
+        ..Conditions::default()
+    };
+    let met = draw(&published, &conditions, 3, 60);
+    assert_eq!((met.traces.len(), met.unmet), (60, None));
+    assert_eq!(share(&met.traces), 0.5);
+    assert!(met.traces.iter().all(|sampled| sampled.spans.len() >= 2));
+    let again = draw(&published, &conditions, 3, 60);
+    assert_eq!(again.traces, met.traces);
 }

@@ -26,7 +26,7 @@ use doppelspan::features::{Interner, Vocabulary};
 use doppelspan::learner::{Checkpoint, Learner, LearnerSettings, Published, Serving};
 use doppelspan::model::vae::one_core;
 use doppelspan::receiver::otlpjsonfile;
-use doppelspan::synthesizer::Sampler;
+use doppelspan::synthesizer::{Sampler, tell_apart};
 use doppelspan::trace::Trace;
 use integration_tests::Traces;
 
@@ -208,7 +208,7 @@ fn pass(
         if (refitted || due || at % SCORE_EVERY == 0)
             && let Some(published) = learner.score()?
         {
-            serves = Some(published);
+            serves = Some(tell_apart(&mut learner, published));
         }
         let Some(published) = serves.as_ref().filter(|_| due) else {
             continue;
