@@ -134,12 +134,13 @@ impl Teacher {
                 || since_score > score_cost * STEPS_PER_SCORE && (stepped || seen > scored_at);
             if due && seen > 0 {
                 let before = worked();
-                if let Some(published) = self.learner.score()? {
+                let published = self.learner.score()?;
+                score_cost = (worked() - before).max(Duration::from_millis(20));
+                if let Some(published) = published {
                     let published = tell_apart(&mut self.learner, published);
                     self.publish(published);
                 }
-                score_cost = (worked() - before).max(Duration::from_millis(20));
-                budget.spend(score_cost);
+                budget.spend(worked() - before);
                 (since_score, scored_at) = (Duration::ZERO, seen);
             }
             let now = self.began.elapsed();

@@ -33,8 +33,8 @@ const FIRST_TOLD: u64 = 100;
 /// How much the steps grow, as a share, until that is learnt anew, and where what was learnt is no
 /// longer so; and by how many steps at most.
 const TOLD_AGAIN: ([f64; 2], u64) = ([1.0, 0.25], 5_000);
-/// Traces drawn for that: of each that is kept so many, at most so many, and spans at most.
-const DRAWN: (u64, u64, u64) = (4, 12_000, 600_000);
+/// Traces drawn for that: of each that is kept so many, and at most so many.
+const DRAWN: (u64, u64) = (4, 12_000);
 /// Points of the learning curve, at most; then every second one is left out.
 const CURVE: usize = 600;
 
@@ -382,7 +382,8 @@ impl Learner {
             .iter()
             .map(|kept| kept.tokens.len() as u64)
             .sum();
-        let (each, most, most_spans) = DRAWN;
+        let (each, most) = DRAWN;
+        let most_spans = self.settings.spans_told_apart as u64;
         let long = (spans / kept.max(1)).max(1);
         let count = (kept * each).min(most).min(most_spans / long);
         (kept >= FIRST_STEP as u64).then_some(count as usize)

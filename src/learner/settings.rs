@@ -33,6 +33,9 @@ pub struct LearnerSettings {
     pub max_spans: usize,
     /// Whether drawn traces are told from observed ones, and fewer of those kept that are.
     pub discriminator: bool,
+    /// Spans drawn to learn that from, at most: the learner does nothing else until it has, about
+    /// 20 us a span.
+    pub spans_told_apart: usize,
     /// The VAE; none leaves the grammar to serve for good.
     pub vae: Option<VaeSettings>,
 }
@@ -52,6 +55,7 @@ impl Default for LearnerSettings {
             max_contexts: 400_000,
             max_spans: 2_000,
             discriminator: true,
+            spans_told_apart: 200_000,
             vae: Some(VaeSettings::default()),
         }
     }
