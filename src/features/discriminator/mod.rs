@@ -49,6 +49,7 @@ const WIDE: Growth = Growth {
     columns: 0.5,
     pull: 40.0,
 };
+
 /// Says of drawn traces how likely each is to be kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Told", into = "Told")]
