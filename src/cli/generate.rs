@@ -92,6 +92,10 @@ pub(super) struct Arguments {
     /// has; the others have a more frequent one
     #[arg(long, value_name = "SHARE", help_heading = CONDITIONS)]
     rare: Option<f64>,
+    /// Keep every trace that the model draws, whatever its discriminator says: two to three times as
+    /// fast, and easier to tell from observed ones
+    #[arg(long)]
+    keep_all: bool,
     /// The same seed and model give the same traces, ids and (in a file) times; fresh unless given
     #[arg(long)]
     seed: Option<u64>,
@@ -270,6 +274,9 @@ impl Maker {
         });
         let resource: Vec<_> = resource.collect();
         let mut sampler = Sampler::new(published)?;
+        if arguments.keep_all {
+            sampler = sampler.keep_all();
+        }
         let asked = Asked::new(&arguments.conditions(), &mut sampler, &published.words)
             .map_err(|fault| anyhow::anyhow!("--root: {fault}"))?;
         let mut maker = Self {
