@@ -50,9 +50,9 @@ pub struct Growth {
 pub struct Rows<'a> {
     /// Values, column after column; not a number is missing. Shape [columns, rows].
     pub values: &'a [f64],
-    /// 1 or 0. Shape [rows].
+    /// 1 or 0, one for each row.
     pub truths: &'a [f64],
-    /// How much each row counts. Shape [rows].
+    /// How much each row counts.
     pub weights: &'a [f64],
 }
 
