@@ -92,7 +92,7 @@ pub(super) struct Arguments {
     /// has; the others have a more frequent one
     #[arg(long, value_name = "SHARE", help_heading = CONDITIONS)]
     rare: Option<f64>,
-    /// Keep every trace that the model draws, whatever its discriminator says: two to three times as
+    /// Keep every trace that the model draws, whatever its discriminator says: over three times as
     /// fast, and easier to tell from observed ones
     #[arg(long)]
     keep_all: bool,

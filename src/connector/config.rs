@@ -79,7 +79,7 @@ pub struct LearnerConfig {
     /// Share of the traces that is held out from training, to score on.
     pub held_out: f64,
     /// Whether drawn traces are told from observed ones, so that fewer are kept of those that give
-    /// themselves away: nearer to what was observed, for two to three times the work a trace.
+    /// themselves away: nearer to what was observed, for over three times the work a trace.
     pub discriminator: bool,
 }
 
