@@ -16,7 +16,8 @@ use std::sync::Arc;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::core::{Fit, Learner, Streams, Told};
+use super::core::{Fit, Learner, Streams};
+use super::told_apart::Told;
 use super::{Broken, LearnerSettings, Published, Status};
 use crate::features::timing::Coder;
 use crate::features::{Interner, Vocabulary, Words};

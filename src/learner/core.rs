@@ -9,11 +9,12 @@ use super::canary::{Answers, Canary, Scores, Verdict, mean};
 use super::drift::Watch;
 use super::held_out::{Asked, HeldOut};
 use super::replay::{Kept, Replay};
+use super::told_apart::Told;
 use super::{Generator, LearnerSettings, Loss, Published, Serving, Status};
 use crate::chance::{self, Rng};
 use crate::features::context::Memory;
 use crate::features::timing::{BINS, Coder, END_MODES, START_MODES};
-use crate::features::{Discriminator, Interner, Sampled, Token, Vocabulary, Word, encode, lesson};
+use crate::features::{Interner, Token, Vocabulary, Word, encode, lesson};
 use crate::model::{Example, Grammar, GrammarSizes, Lesson, StepError, Vae};
 use crate::trace::Trace;
 
@@ -22,19 +23,12 @@ const WAITING: usize = 2_048;
 /// Traces learnt before codes are fitted and anything is published.
 const FIRST_FIT: u64 = 20;
 /// Traces learnt before the VAE takes its first step.
-const FIRST_STEP: usize = 64;
+pub(super) const FIRST_STEP: usize = 64;
 /// Held-out traces that a score needs, and those that it takes at most.
 pub(super) const SCORED: std::ops::RangeInclusive<usize> = 20..=160;
 /// Traces learnt after a change was noticed, after each of which so many codes are fitted anew:
 /// few of the first are of the new regime alone.
 const AFTER_DRIFT: [u64; 2] = [200, 1_000];
-/// Steps before drawn traces are first told from observed ones.
-const FIRST_TOLD: u64 = 100;
-/// How much the steps grow, as a share, until that is learnt anew, and where what was learnt is no
-/// longer so; and by how many steps at most.
-const TOLD_AGAIN: ([f64; 2], u64) = ([1.0, 0.25], 5_000);
-/// Traces drawn for that: of each that is kept so many, and at most so many.
-const DRAWN: (u64, u64) = (4, 12_000);
 /// Points of the learning curve, at most; then every second one is left out.
 const CURVE: usize = 600;
 
@@ -45,7 +39,7 @@ pub struct Learner {
     pub(super) texts: Arc<Interner>,
     pub(super) vocabulary: Vocabulary,
     waiting: VecDeque<Trace>,
-    replay: Replay,
+    pub(super) replay: Replay,
     pub(super) held_out: HeldOut,
     pub(super) coder: Arc<Coder>,
     pub(super) fit: Fit,
@@ -63,15 +57,6 @@ pub struct Learner {
     /// The grammar that was published last had learnt so many traces.
     grammar_published: u64,
     pub(super) told: Told,
-}
-
-/// What tells the traces that the VAE draws from observed ones.
-#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
-pub(super) struct Told {
-    /// None before the first, and after codes were fitted anew.
-    pub(super) by: Option<Arc<Discriminator>>,
-    /// Steps that the VAE had taken when the last one was learnt.
-    steps: u64,
 }
 
 /// A VAE that serves, kept as it was, so that it can be asked about traces that are new.
@@ -361,49 +346,6 @@ impl Learner {
                 Some(self.published(Generator::Grammar(Arc::new(self.grammar.clone()))))
             }
             Serving::Vae => self.publish_vae(),
-        }
-    }
-
-    /// How many traces of what was published last to draw, all of them kept, so that
-    /// [`Learner::tell_apart`] learns from them which to keep. None if that is not due: it is when a
-    /// VAE serves and has taken half as many steps again as when it was due last.
-    pub fn to_tell_apart(&self) -> Option<usize> {
-        let Told { by, steps } = &self.told;
-        let (growth, most) = TOLD_AGAIN;
-        let growth = growth[usize::from(by.is_none())];
-        let due = steps + ((*steps as f64 * growth) as u64).min(most);
-        let serves = self.status.serving == Serving::Vae;
-        if !self.settings.discriminator || !serves || self.status.steps < due.max(FIRST_TOLD) {
-            return None;
-        }
-        let kept = self.replay.len() as u64;
-        let spans: u64 = self
-            .replay
-            .iter()
-            .map(|kept| kept.tokens.len() as u64)
-            .sum();
-        let (each, most) = DRAWN;
-        let most_spans = self.settings.spans_told_apart as u64;
-        let long = (spans / kept.max(1)).max(1);
-        let count = (kept * each).min(most).min(most_spans / long);
-        (kept >= FIRST_STEP as u64).then_some(count as usize)
-    }
-
-    /// Learns to tell drawn traces from those kept to learn from, and returns the snapshot that was
-    /// published last with that.
-    pub fn tell_apart(&mut self, published: &Published, drawn: &[Sampled]) -> Published {
-        let observed = self.replay.weighted();
-        let observed = observed.map(|(kept, weight)| (&kept.trace, &*kept.tokens, weight));
-        // None where nothing tells them apart, as of traces of one span that always takes as long.
-        let by = Discriminator::fit(observed, drawn).ok().map(Arc::new);
-        self.status.drawn_kept = by.as_deref().map(Discriminator::kept);
-        self.told = Told {
-            by: by.clone(),
-            steps: self.status.steps,
-        };
-        Published {
-            discriminator: by,
-            ..published.clone()
         }
     }
 

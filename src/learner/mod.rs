@@ -12,6 +12,7 @@ mod settings;
 mod status;
 #[cfg(test)]
 mod tests;
+mod told_apart;
 
 pub use checkpoint::{Checkpoint, CheckpointError, Unreadable};
 pub use core::{Broken, Learner};

@@ -33,8 +33,8 @@ pub struct LearnerSettings {
     pub max_spans: usize,
     /// Whether drawn traces are told from observed ones, and fewer of those kept that are.
     pub discriminator: bool,
-    /// Spans drawn to learn that from, at most: the learner does nothing else until it has, about
-    /// 20 us a span.
+    /// Spans drawn to learn that from, at most: the learner does nothing else until it has, 25
+    /// to 60 us a span.
     pub spans_told_apart: usize,
     /// The VAE; none leaves the grammar to serve for good.
     pub vae: Option<VaeSettings>,

@@ -116,7 +116,7 @@ pub struct Look {
 
 impl Discriminator {
     /// Learns to tell observed traces, each with its tokens and how much it counts, from drawn ones.
-    /// Takes time in proportion to the traces, and up to 100 MB while it does.
+    /// Takes time in proportion to the traces, and holds up to 8 million numbers in two forms.
     ///
     /// Forests that look closely know the traces that they learnt from by heart, and would call a
     /// trace drawn because it is none of the observed ones, most of all one that is long or slow.
