@@ -67,7 +67,7 @@ fn settings(arguments: &Arguments) -> anyhow::Result<LearnerSettings> {
         min_traces: arguments.min_traces,
         replay: 20_000,
         recent: 0.0,
-        spans_told_apart: 600_000,
+        spans_told_apart: 800_000,
         ..LearnerSettings::default()
     };
     let mut all = serde_json::to_value(settings)?;

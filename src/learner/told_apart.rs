@@ -12,7 +12,7 @@ const FIRST_TOLD: u64 = 100;
 /// longer so; and by how many steps at most.
 const TOLD_AGAIN: ([f64; 2], u64) = ([1.0, 0.25], 5_000);
 /// Traces drawn for that: of each that is kept so many, and at most so many.
-const DRAWN: (u64, u64) = (4, 12_000);
+const DRAWN: (u64, u64) = (5, 16_000);
 
 /// What tells the traces that the VAE draws from observed ones.
 #[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]

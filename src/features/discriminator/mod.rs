@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::{Sampled, Token};
 use crate::model::{Forest, Growth, Rows, Ungrown};
 use crate::trace::Trace;
-use strata::Strata;
+use strata::{Root, Strata};
 use summary::{Column, Summary};
 
 /// Traces that a column needs in which it is not what it is in most.
@@ -29,6 +29,9 @@ const FEW: u32 = 20;
 const CELLS: usize = 8_000_000;
 /// Observed traces that are learnt from, at most.
 const OBSERVED: usize = 12_000;
+/// Of the drawn traces, one in so many is not learnt from: how many are kept is settled by what is
+/// said of these.
+const UNLEARNT: usize = 4;
 /// Parts of the traces; each forest that looks closely learns from all but one of them.
 const PARTS: usize = 3;
 /// How those are grown.
@@ -120,7 +123,9 @@ impl Discriminator {
     ///
     /// Forests that look closely know the traces that they learnt from by heart, and would call a
     /// trace drawn because it is none of the observed ones, most of all one that is long or slow.
-    /// So each learns from a part of the traces, and what it says of the others is weighed.
+    /// So each learns from a part of the traces, and what it says of the others is weighed. Whatever
+    /// learnt from a drawn trace says "drawn" of it more surely than of the next one, so how many
+    /// are kept is settled by drawn traces that none has learnt from.
     pub fn fit<'a>(
         observed: impl Iterator<Item = (&'a Trace, &'a [Token], f32)> + Clone,
         drawn: &[Sampled],
@@ -136,17 +141,19 @@ impl Discriminator {
             whole: Forest::default(),
             strata: Strata::default(),
         };
-        let (mut table, mut roots) = (Table::default(), Vec::new());
+        let (mut table, mut seen) = (Table::default(), Vec::new());
         for (trace, tokens, weight) in observed {
             look.summary.of_observed(trace, tokens);
             discriminator.read(&mut look);
             table.add(&look.row, 1.0, weight);
-            roots.push(look.summary.root());
+            seen.push((look.summary.root(), weight));
         }
+        let (learnt, unlearnt) = drawn.split_at(drawn.len() - drawn.len() / UNLEARNT);
         let total: f32 = table.weights.iter().sum();
-        let scale = drawn.len() as f32 / total.max(f32::MIN_POSITIVE);
+        let scale = learnt.len() as f32 / total.max(f32::MIN_POSITIVE);
         table.weights.iter_mut().for_each(|weight| *weight *= scale);
-        for drawn in drawn {
+        let mut roots = Vec::with_capacity(drawn.len());
+        for drawn in learnt {
             look.summary.of_drawn(drawn);
             discriminator.read(&mut look);
             table.add(&look.row, 0.0, 1.0);
@@ -160,15 +167,13 @@ impl Discriminator {
         let said: Vec<f32> = said.collect();
         table.widen(&said);
         discriminator.whole = table.grow(0..rows, &WIDE)?;
-        let told = (0..rows).map(|row| strata::Told {
-            root: roots[row].0,
-            long: roots[row].1,
-            odds: discriminator.whole.tell(table.row(row)),
-            weight: table.weights[row],
+        let told = unlearnt.iter().map(|drawn| {
+            let odds = discriminator.tell(drawn, &mut look);
+            (look.summary.root(), odds)
         });
-        let told: Vec<strata::Told> = told.collect();
-        let (observed, drawn) = told.split_at(rows - drawn.len());
-        discriminator.strata = Strata::of(observed, drawn);
+        let told: Vec<(Root, f32)> = told.collect();
+        roots.extend(told.iter().map(|&(root, _)| root));
+        discriminator.strata = Strata::of(&seen, &roots, &told);
         discriminator.only_asked();
         Ok(discriminator)
     }
@@ -176,13 +181,7 @@ impl Discriminator {
     /// The chance that a drawn trace is kept.
     pub fn keeps(&self, drawn: &Sampled, look: &mut Look) -> f32 {
         let odds = self.tell(drawn, look);
-        let (root, long) = look.summary.root();
-        self.strata.keeps(&strata::Told {
-            root,
-            long,
-            odds,
-            weight: 1.0,
-        })
+        self.strata.keeps(look.summary.root(), odds)
     }
 
     /// What it kept of the drawn traces on average when it was fitted.

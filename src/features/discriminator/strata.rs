@@ -20,17 +20,12 @@ const KEPT: f64 = 0.3;
 /// What is kept of those of a kind at most and at least.
 const BOUNDS: (f64, f64) = (0.02, 0.95);
 
-/// A trace that was looked at.
+/// What decides of which kind a trace is.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Told {
-    /// The token of the root.
-    pub(super) root: u32,
-    /// ln(1 + nanoseconds) of the root.
+pub(super) struct Root {
+    pub(super) token: u32,
+    /// ln(1 + nanoseconds).
     pub(super) long: f32,
-    /// The log-odds of being observed.
-    pub(super) odds: f32,
-    /// How much it counts.
-    pub(super) weight: f32,
 }
 
 /// From which log-odds on all traces of a kind are kept.
@@ -46,70 +41,77 @@ pub(super) struct Strata {
 }
 
 impl Strata {
-    /// Cuts observed and drawn traces into kinds. The weights of each sum up to as much.
-    pub(super) fn of(observed: &[Told], drawn: &[Told]) -> Self {
-        let mut roots: BTreeMap<u32, Vec<Told>> = BTreeMap::new();
-        for told in observed {
-            roots.entry(told.root).or_default().push(*told);
+    /// Cuts traces into kinds by those observed, each with how much it counts. `told` are drawn
+    /// traces with their log-odds of being observed, `drawn` are those and more.
+    pub(super) fn of(observed: &[(Root, f32)], drawn: &[Root], told: &[(Root, f32)]) -> Self {
+        let total: f64 = observed.iter().map(|(_, weight)| f64::from(*weight)).sum();
+        let scale = drawn.len() as f64 / total.max(f64::MIN_POSITIVE);
+        let mut roots: BTreeMap<u32, Vec<(f32, f64)>> = BTreeMap::new();
+        for &(root, weight) in observed {
+            let of = roots.entry(root.token).or_default();
+            of.push((root.long, f64::from(weight) * scale));
         }
-        let cut: BTreeMap<u32, Vec<(f32, f64)>> = roots
-            .into_iter()
-            .filter(|(_, told)| told.len() >= FEW)
-            .map(|(root, told)| (root, kinds(told)))
-            .collect();
+        let every: Vec<f32> = told.iter().map(|&(_, odds)| odds).collect();
         // The drawn ones of each kind, and how many were observed for each of them.
         let mut all = Vec::new();
-        for (&root, kinds) in &cut {
+        for (token, observed) in roots {
+            if observed.len() < FEW {
+                continue;
+            }
             let mut least = f32::NEG_INFINITY;
-            for &(most, weight) in kinds {
-                let of = |told: &&Told| told.root == root && told.long > least && told.long <= most;
-                let odds: Vec<f32> = drawn.iter().filter(of).map(|told| told.odds).collect();
-                let ratio = (weight + PULL) / (odds.len() as f64 + PULL);
-                all.push((root, most, odds, ratio));
+            for (most, weight) in kinds(observed) {
+                let of =
+                    |root: &Root| root.token == token && root.long > least && root.long <= most;
+                let count = drawn.iter().filter(|root| of(root)).count() as f64;
+                let odds = told.iter().filter(|(root, _)| of(root));
+                let odds: Vec<f32> = odds.map(|&(_, odds)| odds).collect();
+                all.push((token, most, odds, (weight + PULL) / (count + PULL)));
                 least = most;
             }
         }
         let most = all.iter().map(|kind| kind.3).fold(1.0, f64::max);
         let (lowest, highest) = BOUNDS;
         let kept = KEPT.min(highest / most).max(KEPT / 2.0);
-        let others: Vec<f32> = drawn.iter().map(|told| told.odds).collect();
         let mut strata = Self {
-            others: bound(&others, kept),
+            others: bound(&every, kept),
             ..Self::default()
         };
-        for (root, most, odds, ratio) in all {
+        for (token, most, odds, ratio) in all {
             let share = (kept * ratio).clamp(lowest, highest);
             let bound = match odds.len() {
                 0 => strata.others,
                 _ => bound(&odds, share),
             };
-            strata.bounds.entry(root).or_default().push((most, bound));
+            strata.bounds.entry(token).or_default().push((most, bound));
         }
-        let chances = drawn.iter().map(|told| f64::from(strata.keeps(told)));
-        strata.kept = chances.sum::<f64>() / drawn.len().max(1) as f64;
+        let chances = told
+            .iter()
+            .map(|&(root, odds)| f64::from(strata.keeps(root, odds)));
+        strata.kept = chances.sum::<f64>() / told.len().max(1) as f64;
         strata
     }
 
-    /// The chance that a trace is kept.
-    pub(super) fn keeps(&self, told: &Told) -> f32 {
-        let bound = self.bounds.get(&told.root).and_then(|kinds| {
-            let at = kinds.partition_point(|&(most, _)| most < told.long);
+    /// The chance that a trace of these log-odds is kept.
+    pub(super) fn keeps(&self, root: Root, odds: f32) -> f32 {
+        let bound = self.bounds.get(&root.token).and_then(|kinds| {
+            let at = kinds.partition_point(|&(most, _)| most < root.long);
             kinds.get(at)
         });
         let bound = bound.map_or(self.others, |&(_, bound)| bound);
-        (told.odds - bound).min(0.0).exp()
+        (odds - bound).min(0.0).exp()
     }
 }
 
-/// Up to how long the traces of each kind take, and what those observed weigh; the last has no end.
-fn kinds(mut observed: Vec<Told>) -> Vec<(f32, f64)> {
-    observed.sort_unstable_by(|a, b| a.long.total_cmp(&b.long));
+/// Of observed traces, how long each takes and what it weighs: up to how long those of each kind
+/// take, and what they weigh together. The last kind has no end.
+fn kinds(mut observed: Vec<(f32, f64)>) -> Vec<(f32, f64)> {
+    observed.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
     let mut kinds: Vec<(f32, f64)> = Vec::new();
     let (mut from, count) = (0, observed.len());
     for cut in CUTS {
         let mut to = (cut * count as f64).ceil() as usize;
         // Traces that take as long are of one kind, and so are the last few.
-        while to < count && observed[to].long == observed[to - 1].long {
+        while to < count && observed[to].0 == observed[to - 1].0 {
             to += 1;
         }
         if count - to < FEW {
@@ -118,8 +120,8 @@ fn kinds(mut observed: Vec<Told>) -> Vec<(f32, f64)> {
         if to < from + FEW {
             continue;
         }
-        let weight = observed[from..to].iter().map(|told| f64::from(told.weight));
-        kinds.push((observed[to - 1].long, weight.sum()));
+        let weight = observed[from..to].iter().map(|(_, weight)| weight);
+        kinds.push((observed[to - 1].0, weight.sum()));
         from = to;
     }
     if let Some(last) = kinds.last_mut() {
@@ -158,33 +160,37 @@ fn bound(odds: &[f32], share: f64) -> f32 {
 mod tests {
     use super::*;
 
-    fn told(root: u32, long: f32, odds: f32) -> Told {
-        Told {
-            root,
-            long,
-            odds,
-            weight: 1.0,
-        }
+    fn root(token: u32, long: f32) -> Root {
+        Root { token, long }
     }
 
     /// A thousand traces, so many of which are of other roots and take long; those are told apart well.
-    fn traces(slow: usize) -> Vec<Told> {
+    fn traces(slow: usize) -> Vec<(Root, f32)> {
         let trace = |at: usize| match at < slow {
-            true => told(
-                at as u32 % 2,
-                9.0 + (at % 7) as f32 * 0.1,
+            true => (
+                root(at as u32 % 2, 9.0 + (at % 7) as f32 * 0.1),
                 if at.is_multiple_of(5) { 6.0 } else { -6.0 },
             ),
-            false => told(2, 1.0 + (at % 11) as f32 * 0.1, (at % 3) as f32 * 0.1),
+            false => (root(2, 1.0 + (at % 11) as f32 * 0.1), (at % 3) as f32 * 0.1),
         };
         (0..1_000).map(trace).collect()
     }
 
+    /// What such traces are, and that each counts as much.
+    fn seen(told: &[(Root, f32)]) -> (Vec<(Root, f32)>, Vec<Root>) {
+        let roots = told.iter().map(|&(root, _)| root);
+        (
+            roots.clone().map(|root| (root, 2.0)).collect(),
+            roots.collect(),
+        )
+    }
+
     /// The share of slow ones among what is kept.
-    fn slow(strata: &Strata, drawn: &[Told]) -> f64 {
+    fn slow(strata: &Strata, drawn: &[(Root, f32)]) -> f64 {
         let sum = |slow: bool| {
-            let some = drawn.iter().filter(|told| (told.long > 5.0) == slow);
-            some.map(|told| f64::from(strata.keeps(told))).sum::<f64>()
+            let some = drawn.iter().filter(|(root, _)| (root.long > 5.0) == slow);
+            some.map(|&(root, odds)| f64::from(strata.keeps(root, odds)))
+                .sum::<f64>()
         };
         sum(true) / (sum(true) + sum(false))
     }
@@ -193,7 +199,7 @@ mod tests {
     fn each_kind_becomes_as_frequent_as_it_was_observed_to_be() {
         for (observed, drawn) in [(300, 300), (300, 200), (200, 300)] {
             let drawn = traces(drawn);
-            let strata = Strata::of(&traces(observed), &drawn);
+            let strata = Strata::of(&seen(&traces(observed)).0, &seen(&drawn).1, &drawn);
             let got = slow(&strata, &drawn);
             assert!((got - observed as f64 / 1_000.0).abs() < 0.05, "{got}");
             assert!((0.2..0.45).contains(&strata.kept), "{}", strata.kept);
@@ -202,15 +208,17 @@ mod tests {
 
     #[test]
     fn what_was_not_observed_or_too_rarely_has_the_bound_of_all() {
-        let strata = Strata::of(&traces(300), &traces(300));
-        assert_eq!(strata.keeps(&told(9, 2.0, 100.0)), 1.0);
-        assert!(strata.keeps(&told(9, 2.0, -100.0)) < 1e-6);
-        assert_eq!(Strata::of(&[], &[]).keeps(&told(9, 2.0, 0.0)), 1.0);
+        let drawn = traces(300);
+        let (observed, roots) = seen(&drawn);
+        let strata = Strata::of(&observed, &roots, &drawn);
+        assert_eq!(strata.keeps(root(9, 2.0), 100.0), 1.0);
+        assert!(strata.keeps(root(9, 2.0), -100.0) < 1e-6);
+        assert_eq!(Strata::of(&[], &[], &[]).keeps(root(9, 2.0), 0.0), 1.0);
     }
 
     #[test]
     fn durations_that_are_all_alike_are_one_kind_without_end() {
-        let alike: Vec<Told> = (0..100).map(|_| told(1, 2.0, 0.0)).collect();
+        let alike = vec![(2.0, 1.0); 100];
         assert_eq!(kinds(alike), [(f32::MAX, 100.0)]);
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 
+use super::strata;
 use crate::features::{Sampled, Token};
 use crate::trace::{StatusCode, Trace};
 
@@ -149,10 +150,13 @@ impl Summary {
         self.look();
     }
 
-    /// The root's token, and ln(1 + nanoseconds) of it; those of no trace are 0.
-    pub(super) fn root(&self) -> (u32, f32) {
+    /// The root; of no trace it is that of zeros.
+    pub(super) fn root(&self) -> strata::Root {
         let root = self.spans.first();
-        root.map_or((0, 0.0), |root| (root.token, log(root.duration)))
+        strata::Root {
+            token: root.map_or(0, |root| root.token),
+            long: root.map_or(0.0, |root| log(root.duration)),
+        }
     }
 
     /// Tells every number of the trace, those of tokens and edges in parts that are to be added up.
