@@ -3,7 +3,7 @@
 //!
 //! z_v is the noise that the decoder's choices are drawn with (decision 3); without it every choice
 //! is the median one, and all that differs between traces is z_G. Without z_G there is one code of
-//! zeros, and all that differs is z_v.
+//! zeros, and all that differs is z_v. With Gaussian z_v it is another model, of `gaussian`.
 
 use serde::Serialize;
 
@@ -40,6 +40,29 @@ pub const LIMITS: &str = "Masks and clipping: there is no mask of structures or 
     beyond are for encoding only); a start is never before an earlier sibling's, and an end never \
     before its start. So there is no variant with a mask or without clipping to compare with.";
 
+/// What z_v is in an ablation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Noise {
+    /// The noise that the decoder's choices are drawn with, as the model has it.
+    InverseCdf,
+    /// That noise at its median.
+    Median,
+    /// Amortised Gaussian latents, in a model of its own: see [`super::gaussian`].
+    Gaussian,
+}
+
+impl Noise {
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::InverseCdf => "drawn",
+            Self::Median => "median",
+            Self::Gaussian => "Gaussian",
+        }
+    }
+}
+
 /// A generator with and without a latent.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ablation {
@@ -47,8 +70,8 @@ pub struct Ablation {
     pub model: String,
     /// Codes of z_G: 0 without it.
     pub codes: usize,
-    /// Whether z_v was drawn; else it is at its median.
-    pub noise: bool,
+    /// What z_v is.
+    pub noise: Noise,
     /// Whether the discriminator said which of the drawn traces to keep.
     pub discriminator: bool,
     /// Those of [`ABLATED`].
@@ -62,9 +85,12 @@ impl Ablation {
             0 => "none".to_owned(),
             codes => format!("{codes} codes"),
         };
-        let noise = if self.noise { "drawn" } else { "median" };
         let discriminator = if self.discriminator { "yes" } else { "no" };
-        [code, noise.to_owned(), discriminator.to_owned()]
+        [
+            code,
+            self.noise.words().to_owned(),
+            discriminator.to_owned(),
+        ]
     }
 }
 

@@ -6,18 +6,17 @@
 //! nothing of each other but what the latent says. Times are on the scale of their token, so that it
 //! is beaten by structure and not by units. Sampled from N(0, I).
 
-use candle_core::{D, DType, Device, Result, Tensor, Var};
+use candle_core::{D, Device, Result, Tensor, Var};
 use candle_nn::ops::log_softmax;
 use candle_nn::optim::{AdamW, Optimizer as _, ParamsAdamW};
-use rand::RngExt as _;
 use rand::seq::SliceRandom as _;
-use rand_distr::{Distribution as _, StandardNormal};
 
 use super::Immeasurable;
-use super::control::{TOKENS, in_pre_order};
+use super::control::TOKENS;
+use super::latent::{Drawn, Linear, Scales, TIMES, logs, nats_of_times, normals, pick, trace};
 use crate::chance::{Rng, stream};
-use crate::features::{Interner, Sampled, SampledSpan, Token, Vocabulary};
-use crate::trace::{Span, StatusCode, Trace};
+use crate::features::{Interner, Token, Vocabulary};
+use crate::trace::{StatusCode, Trace};
 
 /// Slots at most: later spans of longer traces are cut off.
 const SLOTS: usize = 128;
@@ -35,16 +34,10 @@ const SLOT: usize = 48;
 /// Numbers of a slot beside its token: parent, log duration, log start, whether there is a span.
 const NUMBERS: usize = 4;
 const STATUSES: usize = StatusCode::ALL.len();
-/// Mean and log variance of log duration and log start.
-const TIMES: usize = 4;
 const RATE: f64 = 2e-3;
 /// Share of the training in which the weight of the KL term grows from 0 to [`BETA`].
 const WARM_UP: f64 = 0.4;
 const BETA: f64 = 1.0;
-/// Log variances are kept within.
-const LOG_VARIANCE: (f32, f32) = (-6.0, 2.0);
-/// Standard deviations of a token's times that a drawn time lies within.
-const FARTHEST: f32 = 6.0;
 /// Added to the logit of a parent that is not earlier.
 const NEVER: f32 = -1e9;
 
@@ -82,81 +75,6 @@ struct Row {
     statuses: Vec<u32>,
     /// Log duration and log start, in deviations from the mean of their token.
     times: Vec<[f32; 2]>,
-}
-
-/// Mean and deviation of log duration and of log start of each token.
-struct Scales(Vec<[(f64, f64); 2]>);
-
-impl Scales {
-    fn of(traces: &[(&Trace, Vec<Token>)], tokens: usize) -> Self {
-        let mut sums = vec![[[0.0_f64; 3]; 2]; tokens];
-        for (trace, tokens) in traces {
-            for (at, token) in tokens.iter().enumerate() {
-                for (sums, value) in sums[token.0 as usize].iter_mut().zip(logs(trace, at)) {
-                    for (sum, power) in sums.iter_mut().zip([1.0, value, value * value]) {
-                        *sum += power;
-                    }
-                }
-            }
-        }
-        let scale = |[count, sum, squares]: [f64; 3]| {
-            let mean = sum / count.max(1.0);
-            let variance = (squares / count.max(1.0) - mean * mean).max(0.0);
-            (mean, variance.sqrt().max(0.05))
-        };
-        Self(sums.into_iter().map(|sums| sums.map(scale)).collect())
-    }
-
-    fn scaled(&self, token: Token, logs: [f64; 2]) -> [f32; 2] {
-        let scales = self.0[token.0 as usize];
-        [0, 1].map(|axis| {
-            let (mean, deviation) = scales[axis];
-            ((logs[axis] - mean) / deviation) as f32
-        })
-    }
-
-    fn value(&self, token: u32, axis: usize, scaled: f32) -> f64 {
-        let (mean, deviation) = self.0[token as usize][axis];
-        let log = mean + deviation * f64::from(scaled.clamp(-FARTHEST, FARTHEST));
-        // 2^62 nanoseconds and no more, whatever the scale is.
-        log.signum() * log.abs().min(43.0).exp_m1()
-    }
-}
-
-/// ln(1 + nanoseconds) of a span's duration and of its start after its parent's, which keeps its sign.
-fn logs(trace: &Trace, at: usize) -> [f64; 2] {
-    let spans = trace.spans();
-    let span = &spans[at];
-    let from = span.parent.map_or(0, |parent| spans[parent as usize].start);
-    let after = span.start.saturating_sub(from) as f64;
-    [
-        (span.duration as f64).ln_1p(),
-        after.signum() * after.abs().ln_1p(),
-    ]
-}
-
-/// A matrix and a bias, initialised for rectifiers. Shapes: [rows, columns], [columns].
-struct Linear([Var; 2]);
-
-impl Linear {
-    fn new(rows: usize, columns: usize, gain: f64, rng: &mut Rng) -> Result<Self> {
-        let scale = gain / (rows as f64).sqrt();
-        let draw = |_| {
-            let drawn: f64 = StandardNormal.sample(rng);
-            (drawn * scale) as f32
-        };
-        let values: Vec<f32> = (0..rows * columns).map(draw).collect();
-        Ok(Self([
-            Var::from_vec(values, (rows, columns), &Device::Cpu)?,
-            Var::zeros(columns, DType::F32, &Device::Cpu)?,
-        ]))
-    }
-
-    /// Shapes: [n, rows] -> [n, columns].
-    fn of(&self, x: &Tensor) -> Result<Tensor> {
-        let [weight, bias] = &self.0;
-        x.matmul(weight)?.broadcast_add(bias)
-    }
 }
 
 struct Net {
@@ -286,7 +204,7 @@ impl Net {
         let told = Tensor::from_vec(told, batch * self.slots, cpu)?;
         let numbers = Tensor::from_vec(numbers, (batch * self.slots, NUMBERS), cpu)?;
         let [mean, spread] = self.encode(&told, &numbers)?;
-        let latent = (&mean + (&spread * 0.5)?.exp()? * normals(batch, rng)?)?;
+        let latent = (&mean + (&spread * 0.5)?.exp()? * normals(batch, LATENT, rng)?)?;
         let places = Tensor::from_vec(places, count, cpu)?;
         let slots = Tensor::from_vec(slots, count, cpu)?;
         let [of_token, of_parent, of_status, of_times] = self.decode(&latent, &places, &slots)?;
@@ -301,10 +219,7 @@ impl Net {
         let statuses = paid(&of_status.narrow(0, 0, spans)?, statuses)?.sum_all()?;
         let times = Tensor::from_vec(times, (spans, 2), cpu)?;
         let of_times = of_times.narrow(0, 0, spans)?;
-        let (low, high) = LOG_VARIANCE;
-        let variance = of_times.narrow(1, 2, 2)?.clamp(low, high)?;
-        let far = (times - of_times.narrow(1, 0, 2)?)?.sqr()?;
-        let times = ((far / variance.exp()?)? + variance)?.affine(0.5, 0.0)?;
+        let times = nats_of_times(&times, &of_times)?;
         let starts = (times.narrow(1, 1, 1)? * &below)?.sum_all()?;
         let times = (times.narrow(1, 0, 1)?.sum_all()? + starts)?;
         let slots = (((tokens + parents)? + statuses)? + times)?;
@@ -322,7 +237,7 @@ impl Net {
         let slots: Vec<u32> = (0..all).map(|at| at % self.slots as u32).collect();
         let slots = Tensor::from_vec(slots, all as usize, cpu)?;
         let [tokens, parents, statuses, times] =
-            self.decode(&normals(count, rng)?, &places, &slots)?;
+            self.decode(&normals(count, LATENT, rng)?, &places, &slots)?;
         let [tokens, parents, statuses, times] = [
             tokens.to_vec2::<f32>()?,
             parents.to_vec2()?,
@@ -340,55 +255,20 @@ impl Net {
                 if token as usize == self.tokens {
                     break;
                 }
-                let (low, high) = LOG_VARIANCE;
-                let mut time = |axis: usize| {
-                    let normal: f32 = StandardNormal.sample(rng);
-                    let deviation = (times[place][2 + axis].clamp(low, high) * 0.5).exp();
-                    scales.value(token, axis, times[place][axis] + deviation * normal)
-                };
-                let (duration, after) = (time(0).max(0.0), time(1));
+                let (duration, after) = scales.draw(token, &times[place], rng);
                 let parent = (at > 0).then(|| pick(&parents[place][..at], rng) as u32);
                 spans.push(Drawn {
                     token,
                     status: StatusCode::from_number(pick(&statuses[place], rng) as u64),
                     parent,
-                    duration: duration as u64,
-                    after: after as i64,
+                    duration,
+                    after,
                 });
             }
             drawn.push(spans);
         }
         Ok(drawn)
     }
-}
-
-/// A span of a slot.
-struct Drawn {
-    token: u32,
-    status: StatusCode,
-    parent: Option<u32>,
-    duration: u64,
-    /// Nanoseconds after the parent's start.
-    after: i64,
-}
-
-/// Shape: [count, LATENT].
-fn normals(count: usize, rng: &mut Rng) -> Result<Tensor> {
-    let draw = |_| StandardNormal.sample(rng);
-    let values: Vec<f32> = (0..count * LATENT).map(draw).collect();
-    Tensor::from_vec(values, (count, LATENT), &Device::Cpu)
-}
-
-/// An outcome by its log-odds.
-fn pick(logits: &[f32], rng: &mut Rng) -> usize {
-    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let weight = |logit: &f32| f64::from(logit - most).exp();
-    let mut left = rng.random::<f64>() * logits.iter().map(weight).sum::<f64>();
-    let at = logits.iter().position(|logit| {
-        left -= weight(logit);
-        left < 0.0
-    });
-    at.unwrap_or(logits.len().saturating_sub(1))
 }
 
 /// As many traces of a flat VAE that learnt the training traces of which every label stands in
@@ -494,66 +374,13 @@ fn learn(net: &Net, rows: &[Row], seen: usize, rng: &mut Rng) -> Result<[f64; 2]
     Ok(nats.map(|nats| nats / rows.len() as f64))
 }
 
-/// The trace of drawn slots: a tree, because parents are earlier, brought into pre-order.
-fn trace(drawn: &[Drawn], vocabulary: &Vocabulary) -> Option<Trace> {
-    let mut starts: Vec<i64> = Vec::with_capacity(drawn.len());
-    for span in drawn {
-        let from = span.parent.map(|parent| starts[parent as usize]);
-        starts.push(from.map_or(0, |from| from.saturating_add(span.after)));
-    }
-    // Labels are known to a vocabulary as those of any tree: all below the root.
-    let spans = drawn.iter().zip(starts).map(|(span, start)| SampledSpan {
-        parent: span.parent.map(|_| 0),
-        token: Token(span.token),
-        status: span.status,
-        profile: 0,
-        start,
-        duration: span.duration,
-    });
-    let sampled = Sampled {
-        spans: spans.collect(),
-        links: Vec::new(),
-    };
-    let labelled = vocabulary.observed(&sampled).ok()?;
-    let mut spans: Vec<Span> = labelled.spans().to_vec();
-    for (span, drawn) in spans.iter_mut().zip(drawn) {
-        span.parent = drawn.parent;
-    }
-    Trace::new(in_pre_order(&spans), Vec::new()).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::eval::fidelity;
+    use crate::eval::testing::system;
     use crate::model::vae::one_core;
-    use crate::trace::{SpanKind, Symbol};
-
-    /// One of two requests, each with its own number of calls in a row.
-    fn system(texts: &Interner, count: usize, seed: u64) -> Vec<Trace> {
-        let mut rng = stream(seed, "flat tests");
-        let one = |at: usize| {
-            let (name, calls) = [("a", 2), ("b", 5)][usize::from(at.is_multiple_of(3))];
-            let span = |parent, operation: &str, start, duration| Span {
-                parent,
-                service: texts.symbol(name),
-                operation: texts.symbol(operation),
-                profile: Symbol(0),
-                kind: SpanKind::Server,
-                status: StatusCode::Unset,
-                start,
-                duration,
-            };
-            let mut spans = vec![span(None, "root", 0, 0)];
-            for call in 0..calls {
-                let duration = 1_000 + rng.random_range(0..500);
-                spans.push(span(Some(0), "call", 100 + 1_600 * call, duration));
-            }
-            spans[0].duration = 1_600 * calls as u64 + 200;
-            Trace::new(spans, Vec::new()).unwrap()
-        };
-        (0..count).map(one).collect()
-    }
+    use crate::trace::{Span, SpanKind, Symbol};
 
     #[test]
     fn it_learns_a_system_of_two_requests_and_draws_as_many_traces_as_asked() {

@@ -1,4 +1,5 @@
-//! The ablations of `evaluate`: models drawn from with and without z_v, and the discriminator.
+//! The ablations of `evaluate`: models drawn from with and without z_v and the discriminator, and one
+//! with Gaussian z_v.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use anyhow::Context as _;
 use super::Arguments;
 use crate::chance::stream;
 use crate::cli::progress::Progress;
-use crate::eval::{Ablated, Ablation, Evaluation};
+use crate::eval::{Ablated, Ablation, Evaluation, Noise, gaussian};
 use crate::features::{Interner, Sampled, Vocabulary};
 use crate::learner::{Checkpoint, Generator};
 use crate::synthesizer::Sampler;
@@ -19,7 +20,7 @@ const SAMPLES: u64 = 3;
 
 /// What is measured.
 struct Sample {
-    noise: bool,
+    noise: Noise,
     discriminator: bool,
     traces: Vec<Trace>,
 }
@@ -31,11 +32,12 @@ pub(super) fn named(text: &str) -> Result<(String, PathBuf), String> {
 }
 
 /// Measures the first model and each named one: as it serves, without its discriminator if it has
-/// one, and with z_v at its median as well.
+/// one, and with z_v at its median as well. Beside the first, a model with Gaussian z_v that learns
+/// from the training traces.
 pub(super) fn ablate(
     arguments: &Arguments,
     texts: &Arc<Interner>,
-    held_out: &[Trace],
+    (training, held_out, floor): (&[Trace], &[Trace], u32),
     evaluation: &mut Evaluation,
 ) -> anyhow::Result<()> {
     let given = arguments.model.first();
@@ -45,7 +47,8 @@ pub(super) fn ablate(
         .chain(arguments.ablation.iter().cloned())
         .collect();
     let ablated = Ablated::new(held_out, texts, arguments.seed);
-    let mut progress = Progress::new("ablations", SAMPLES * models.len() as u64, "samples");
+    let all = SAMPLES * models.len() as u64 + 1;
+    let mut progress = Progress::new("ablations", all, "samples");
     for ((name, path), done) in models.iter().zip(0_u64..) {
         let Some((codes, samples)) = samples(path, texts, (held_out.len(), arguments.seed))? else {
             evaluation.notes.push(format!(
@@ -63,6 +66,18 @@ pub(super) fn ablate(
                 figures: ablated.figures(&sample.traces)?,
             });
         }
+    }
+    if !arguments.model.is_empty() {
+        progress.tell(all - 1, || "Gaussian z_v".to_owned());
+        let learnt = gaussian(training, held_out.len(), floor, texts, arguments.seed)?;
+        evaluation.notes.push(learnt.to_string());
+        evaluation.ablations.push(Ablation {
+            model: "a VAE with amortised Gaussian z_v".to_owned(),
+            codes: 0,
+            noise: Noise::Gaussian,
+            discriminator: false,
+            figures: ablated.figures(&learnt.traces)?,
+        });
     }
     progress.end();
     Ok(())
@@ -93,20 +108,20 @@ fn samples(
     let mut samples = Vec::new();
     if published.discriminator.is_some() {
         samples.push(Sample {
-            noise: true,
+            noise: Noise::InverseCdf,
             discriminator: true,
             traces: traces(&sampler.sample_many(&mut chance(), count, None)),
         });
         sampler = sampler.keep_all();
     }
     samples.push(Sample {
-        noise: true,
+        noise: Noise::InverseCdf,
         discriminator: false,
         traces: traces(&sampler.sample_many(&mut chance(), count, None)),
     });
     let median = sampler.sample_medians(&mut chance(), count);
     samples.push(Sample {
-        noise: false,
+        noise: Noise::Median,
         discriminator: false,
         traces: traces(&median.unwrap_or_default()),
     });

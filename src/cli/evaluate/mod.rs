@@ -206,7 +206,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     work.progress.end();
     conditions::ask(arguments, &texts, &held_out, &mut evaluation)?;
-    ablations::ablate(arguments, &texts, &held_out, &mut evaluation)?;
+    let traces = (&*train, &*held_out, floor);
+    ablations::ablate(arguments, &texts, traces, &mut evaluation)?;
     let json = serde_json::to_string_pretty(&evaluation.json())?;
     write(folder, "report.json", json.as_bytes())?;
     let first = drawn.first().map_or(&[][..], |drawn| &drawn.traces);

@@ -4,7 +4,7 @@ use rand::RngExt as _;
 
 use super::*;
 use crate::chance::stream;
-use crate::eval::{Ablated, Bench, Effort, Figures, ObservedFeatures, random};
+use crate::eval::{Ablated, Bench, Effort, Figures, Noise, ObservedFeatures, random};
 use crate::features::Interner;
 use crate::trace::{Span, SpanKind, StatusCode};
 
@@ -72,7 +72,7 @@ fn evaluate(check: impl FnOnce(&Evaluation, Observed<'_>, &Interner)) {
         ablations: vec![Ablation {
             model: "no <code>".to_owned(),
             codes: 0,
-            noise: false,
+            noise: Noise::Median,
             discriminator: false,
             figures: Ablated::new(&held_out, &texts, 1).figures(&one).unwrap(),
         }],

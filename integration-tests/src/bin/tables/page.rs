@@ -426,10 +426,10 @@ fn ablated(report: &Value) -> String {
     let rows = report["ablations"].as_array().into_iter().flatten();
     let mut table: String = rows
         .map(|row| {
-            let noise = if row["noise"] == true {
-                "drawn"
-            } else {
-                "at its median"
+            let noise = match row["noise"].as_str() {
+                Some("inverse_cdf") => "drawn",
+                Some("median") => "at its median",
+                _ => "amortised Gaussian",
             };
             let told = if row["discriminator"] == true {
                 "yes"
