@@ -6,12 +6,16 @@
 use super::timing::{Clock, Coder, Hearing, Voices};
 use super::{Place, Skeleton, Token};
 use crate::model::TimeCode;
+use crate::trace::StatusCode;
+
+/// The status of a span that has failed.
+const FAILED: u8 = StatusCode::Error as u8;
 
 /// Numbers per step, in the order of [`NAMES`].
 pub const FEATURES: usize = NAMES.len();
 
 /// What each number is. Scores come as (start, end).
-pub const NAMES: [&str; 30] = [
+pub const NAMES: [&str; 34] = [
     "score of the previous sibling's start",
     "score of the previous sibling's end",
     "score of the parent's start",
@@ -42,6 +46,10 @@ pub const NAMES: [&str; 30] = [
     "share of the spans behind",
     "score of the time that tells most about the start",
     "score of the time that tells most about the end",
+    "whether it has failed",
+    "whether its parent has failed",
+    "whether its first child has failed",
+    "whether any span has failed",
 ];
 
 /// Starts and ends: how many, their sums and last values.
@@ -80,7 +88,7 @@ pub struct Memory {
 
 /// A walk over the spans of one trace in pre-order: features before each span, codes after.
 ///
-/// The skeleton and the tokens of the whole trace are known from the start; times are not.
+/// Skeleton, tokens and statuses of the whole trace are known from the start; times are not.
 /// Nothing is allocated per step, nor per trace once the memory has grown to its size.
 #[derive(Debug)]
 pub struct Walk<'a> {
@@ -88,16 +96,21 @@ pub struct Walk<'a> {
     services: &'a [u32],
     skeleton: &'a Skeleton,
     tokens: &'a [Token],
+    statuses: &'a [u8],
+    /// Whether any span has failed.
+    failed: bool,
     memory: &'a mut Memory,
 }
 
 impl<'a> Walk<'a> {
-    /// A walk from the root. `services` is [`super::Vocabulary::services`]; one token per span.
+    /// A walk from the root. `services` is [`super::Vocabulary::services`]; one token and one status
+    /// per span.
     pub fn new(
         coder: &'a Coder,
         services: &'a [u32],
         skeleton: &'a Skeleton,
         tokens: &'a [Token],
+        statuses: &'a [u8],
         memory: &'a mut Memory,
     ) -> Self {
         memory.clock.clear();
@@ -115,6 +128,8 @@ impl<'a> Walk<'a> {
             services,
             skeleton,
             tokens,
+            statuses,
+            failed: statuses.contains(&FAILED),
             memory,
         }
     }
@@ -177,7 +192,17 @@ impl<'a> Walk<'a> {
             at as f32 / self.skeleton.len() as f32,
             hearing.scores()[0],
             hearing.scores()[1],
+            self.failed(Some(at)),
+            self.failed(place.parent.map(|parent| parent as usize)),
+            // In pre-order the first child is next.
+            self.failed((place.children > 0).then_some(at + 1)),
+            yes(self.failed),
         ]
+    }
+
+    /// Whether there is such a span, and it has failed.
+    fn failed(&self, at: Option<usize>) -> f32 {
+        yes(at.and_then(|at| self.statuses.get(at)) == Some(&FAILED))
     }
 
     /// Gives the next span, whose features were asked for, its start and its end.
@@ -252,7 +277,7 @@ mod tests {
         Example {
             tokens: vec![0, 1, 1, 2],
             arity: vec![2, 0, 1, 0],
-            status: vec![0; 4],
+            status: vec![0, 0, 2, 1],
             profile: Vec::new(),
             start: vec![code(0, 0), code(0, 9), code(1, 30), code(0, 20)],
             end: vec![code(1, 20), code(5, 12), code(1, 40), code(0, 7)],
@@ -269,7 +294,14 @@ mod tests {
         let services = [0, 1, 1];
         // Twice with one memory: nothing of the first walk may be left.
         for _ in 0..2 {
-            let mut walk = Walk::new(&coder, &services, &skeleton, &tokens, &mut memory);
+            let mut walk = Walk::new(
+                &coder,
+                &services,
+                &skeleton,
+                &tokens,
+                &example.status,
+                &mut memory,
+            );
             let mut told = Vec::new();
             for at in 0..4 {
                 let hearing = walk.hearing();
@@ -321,6 +353,10 @@ mod tests {
             "score of the end of the last span with the same token",
             &[0.0, 0.0, after(12), 0.0],
         );
+        check("whether it has failed", &[0.0, 0.0, 1.0, 0.0]);
+        check("whether its parent has failed", &[0.0, 0.0, 0.0, 1.0]);
+        check("whether its first child has failed", &[0.0; 4]);
+        check("whether any span has failed", &[1.0; 4]);
         let mean = (after(12) + after(40)) / 2.0;
         check(
             "mean score of ends in the same service",
@@ -351,7 +387,7 @@ mod tests {
         let skeleton = Skeleton::of_example(&example);
         let tokens: Vec<Token> = example.tokens.iter().copied().map(Token).collect();
         let (coder, mut memory) = (Coder::default(), Memory::default());
-        let mut walk = Walk::new(&coder, &[], &skeleton, &tokens, &mut memory);
+        let mut walk = Walk::new(&coder, &[], &skeleton, &tokens, &[], &mut memory);
         while walk.at() < skeleton.len() {
             let hearing = walk.hearing();
             walk.step(&hearing);

@@ -16,7 +16,8 @@ pub fn lesson(
     let skeleton = Skeleton::of_example(&example);
     let tokens: Vec<Token> = example.tokens.iter().copied().map(Token).collect();
     let mut lesson = Lesson::default();
-    let mut walk = Walk::new(coder, services, &skeleton, &tokens, memory);
+    let statuses = &example.status;
+    let mut walk = Walk::new(coder, services, &skeleton, &tokens, statuses, memory);
     for (at, (&start, &end)) in example.start.iter().zip(&example.end).enumerate() {
         let mut hearing = walk.hearing();
         lesson.told.extend(walk.step(&hearing));

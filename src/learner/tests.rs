@@ -274,7 +274,7 @@ fn drawn_traces_are_told_apart_at_once_and_whenever_steps_have_doubled() {
     assert_eq!(with_vae(99).to_tell_apart(), None);
     let mut learner = with_vae(100);
     let kept = learner.status().traces_kept as usize;
-    assert_eq!(learner.to_tell_apart(), Some(4 * kept));
+    assert_eq!(learner.to_tell_apart(), Some(5 * kept));
     assert!(tell_apart(&mut learner).discriminator.is_some());
     learner.status.steps = 199;
     assert_eq!(learner.to_tell_apart(), None);

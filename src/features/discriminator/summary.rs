@@ -18,6 +18,8 @@ pub(super) enum Column {
     Count(u32),
     /// How many spans of the second token have a parent of the first.
     Edge(u32, u32),
+    /// How many spans of a token have failed.
+    Failed(u32),
     /// The mean over a token's spans of ln(1 + nanoseconds).
     Duration(u32),
     /// The mean over a token's spans of the time from the end of the siblings before it, or from its
@@ -170,6 +172,9 @@ impl Summary {
             let token = span.token;
             let share = 1.0 / self.tokens.get(&token).copied().unwrap_or(1).max(1) as f32;
             each(Column::Count(token), 1.0);
+            if span.failed {
+                each(Column::Failed(token), 1.0);
+            }
             each(Column::Duration(token), log(span.duration) * share);
             let Some(parent) = span.parent else { continue };
             let above = &self.spans[parent as usize];
@@ -278,7 +283,7 @@ impl Column {
     pub(super) fn absent(self) -> f32 {
         match self {
             Self::Duration(_) | Self::Gap(_) | Self::Left(_) => f32::NAN,
-            Self::Whole(_) | Self::Count(_) | Self::Edge(..) => 0.0,
+            Self::Whole(_) | Self::Count(_) | Self::Edge(..) | Self::Failed(_) => 0.0,
         }
     }
 }

@@ -103,7 +103,7 @@ impl Default for VaeSettings {
             beta_graph: 4.0,
             beta_node: 1.0,
             arities: 64,
-            features: 30,
+            features: 34,
             start_modes: 3,
             end_modes: 11,
             bins: 42,

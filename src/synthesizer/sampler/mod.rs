@@ -205,8 +205,8 @@ impl VaeSampler {
         let mut order: Vec<usize> = (0..growing.len()).collect();
         order.sort_by_key(|&at| std::cmp::Reverse(growing[at].example.len()));
         let timed = |&at: &usize| {
-            let example = &growing[at].example;
-            Timed::new(at, growing[at].code, &example.tokens, &example.arity)
+            let Growing { code, example, .. } = &growing[at];
+            Timed::new(at, *code, example)
         };
         let mut timed: Vec<Timed> = order.iter().map(timed).collect();
         for some in timed.chunks_mut(ABREAST) {

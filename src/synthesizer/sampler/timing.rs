@@ -9,7 +9,7 @@ use crate::features::timing::{
 use crate::features::{Skeleton, Token, end_fits, start_fits};
 use crate::model::dense::{exponents, gru_step};
 use crate::model::vae::PLAN_SUM;
-use crate::model::{TimeCode, VaeError, Weights};
+use crate::model::{Example, TimeCode, VaeError, Weights};
 
 /// The timing network, compiled.
 #[derive(Debug)]
@@ -46,19 +46,21 @@ pub(super) struct Timed {
     pub(super) code: usize,
     pub(super) skeleton: Skeleton,
     pub(super) tokens: Vec<Token>,
+    pub(super) statuses: Vec<u8>,
     /// Start and end of each span, once they were drawn.
     pub(super) times: Vec<(i64, i64)>,
 }
 
 impl Timed {
-    pub(super) fn new(number: usize, code: usize, tokens: &[u32], arity: &[u32]) -> Self {
+    pub(super) fn new(number: usize, code: usize, example: &Example) -> Self {
         let mut skeleton = Skeleton::default();
-        skeleton.read(arity);
+        skeleton.read(&example.arity);
         Self {
             number,
             code,
             skeleton,
-            tokens: tokens.iter().copied().map(Token).collect(),
+            tokens: example.tokens.iter().copied().map(Token).collect(),
+            statuses: example.status.clone(),
             ..Self::default()
         }
     }
@@ -186,10 +188,11 @@ impl Timing {
                     code,
                     skeleton,
                     tokens,
+                    statuses,
                     times,
                 } = timed;
                 let (gates, heads) = self.bases(*code, tokens);
-                let walk = Walk::new(coder, services, skeleton, tokens, memory);
+                let walk = Walk::new(coder, services, skeleton, tokens, statuses, memory);
                 Drawing {
                     number: *number,
                     gates,
