@@ -65,7 +65,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Serving::Grammar => "the table grammar",
         Serving::Vae => "the VAE",
     };
-    let nats = |nats: Option<f64>| nats.map_or("not scored".to_owned(), |n| format!("{n:.1}"));
+    let nats = |nats: Option<f64>| {
+        nats.map_or("not scored".to_owned(), |n| format!("{n:.1} nats a trace"))
+    };
     let rows = [
         ("model", arguments.model.display().to_string()),
         ("written by", checkpoint.program().to_owned()),
@@ -91,7 +93,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         (
             "held out",
             format!(
-                "VAE {} nats a trace, grammar {}",
+                "VAE {}, grammar {}",
                 nats(status.held_out_vae),
                 nats(status.held_out_grammar)
             ),
