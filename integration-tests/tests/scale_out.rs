@@ -9,7 +9,7 @@ use integration_tests::process::root;
 use integration_tests::{Broker, Reading, Running, Sink, free_port, traffic};
 use tokio_util::sync::CancellationToken;
 
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(240);
 const PARTITIONS: i32 = 6;
 
 /// One of several instances, and the backend of its own that it sends to.
