@@ -8,23 +8,19 @@
 
 use candle_core::{D, Device, Result, Tensor, Var};
 use candle_nn::ops::log_softmax;
-use candle_nn::optim::{AdamW, Optimizer as _, ParamsAdamW};
-use rand::seq::SliceRandom as _;
 
 use super::Immeasurable;
-use super::control::TOKENS;
-use super::latent::{Drawn, Linear, Scales, TIMES, logs, nats_of_times, normals, pick, trace};
+use super::latent::{
+    BATCH, Drawn, Linear, Scales, TIMES, known, learn, logs, nats_of_times, normals, pick, trace,
+};
 use crate::chance::{Rng, stream};
-use crate::features::{Interner, Token, Vocabulary};
+use crate::features::{Interner, Token};
 use crate::trace::{StatusCode, Trace};
 
 /// Slots at most: later spans of longer traces are cut off.
 const SLOTS: usize = 128;
 /// Spans seen in training, of as many rounds as come to this.
 const SEEN: usize = 2_000_000;
-/// Rounds over the training traces, at least and at most.
-const ROUNDS: [usize; 2] = [4, 200];
-const BATCH: usize = 32;
 /// Numbers of the latent.
 const LATENT: usize = 32;
 const HIDDEN: usize = 256;
@@ -34,10 +30,6 @@ const SLOT: usize = 48;
 /// Numbers of a slot beside its token: parent, log duration, log start, whether there is a span.
 const NUMBERS: usize = 4;
 const STATUSES: usize = StatusCode::ALL.len();
-const RATE: f64 = 2e-3;
-/// Share of the training in which the weight of the KL term grows from 0 to [`BETA`].
-const WARM_UP: f64 = 0.4;
-const BETA: f64 = 1.0;
 /// Added to the logit of a parent that is not earlier.
 const NEVER: f32 = -1e9;
 
@@ -290,14 +282,7 @@ fn trained(
     texts: &Interner,
     (seed, seen): (u64, usize),
 ) -> std::result::Result<Flat, Immeasurable> {
-    let mut vocabulary = Vocabulary::new(min_traces, TOKENS);
-    for trace in training {
-        vocabulary.observe(trace, texts);
-    }
-    let known = training
-        .iter()
-        .filter_map(|trace| Some((trace, vocabulary.tokens(trace).ok()?)));
-    let known: Vec<(&Trace, Vec<Token>)> = known.collect();
+    let (vocabulary, known) = known(training, min_traces, texts);
     let longest = known.iter().map(|(_, tokens)| tokens.len()).max();
     let slots = longest.unwrap_or(0).min(SLOTS);
     let mut flat = Flat {
@@ -325,7 +310,9 @@ fn trained(
     let rows: Vec<Row> = known.iter().map(row).collect();
     let mut rng = stream(seed, "flat control");
     let net = Net::new(slots, vocabulary.len(), &mut rng)?;
-    flat.nats = learn(&net, &rows, seen, &mut rng)?;
+    let spans = rows.iter().map(|row| row.tokens.len()).sum();
+    let nats = |batch: &[&Row], rng: &mut Rng| net.nats(batch, rng);
+    flat.nats = learn(net.vars(), (&rows, spans, seen), nats, &mut rng)?;
     while flat.traces.len() < count {
         let some = BATCH.min(count - flat.traces.len());
         for drawn in net.draw(some, &scales, &mut rng)? {
@@ -334,44 +321,6 @@ fn trained(
         }
     }
     Ok(flat)
-}
-
-/// Trains; the nats of the last round.
-fn learn(net: &Net, rows: &[Row], seen: usize, rng: &mut Rng) -> Result<[f64; 2]> {
-    let spans: usize = rows.iter().map(|row| row.tokens.len()).sum();
-    let [least, most] = ROUNDS;
-    let rounds = (seen / spans.max(1)).clamp(least, most);
-    let settings = ParamsAdamW {
-        lr: RATE,
-        weight_decay: 1e-4,
-        ..ParamsAdamW::default()
-    };
-    let mut descent = AdamW::new(net.vars(), settings)?;
-    let mut order: Vec<&Row> = rows.iter().collect();
-    let steps = (rounds * rows.len().div_ceil(BATCH)) as f64;
-    let (mut step, mut nats) = (0.0, [0.0; 2]);
-    for _ in 0..rounds {
-        order.shuffle(rng);
-        nats = [0.0; 2];
-        for batch in order.chunks(BATCH) {
-            let done = step / steps;
-            step += 1.0;
-            // Steps are small at first, as at last.
-            descent.set_learning_rate(RATE * (done / 0.03).min(1.0) * (1.0 - done));
-            let [slots, latent] = net.nats(batch, rng)?;
-            let beta = BETA * (done / WARM_UP).min(1.0);
-            descent.backward_step(&(&slots + (&latent * beta)?)?)?;
-            for (sum, paid) in nats.iter_mut().zip([slots, latent]) {
-                *sum += f64::from(paid.to_scalar::<f32>()?) * batch.len() as f64;
-            }
-        }
-    }
-    if nats.iter().any(|nats| !nats.is_finite()) {
-        return Err(candle_core::Error::Msg(
-            "the flat VAE has diverged".to_owned(),
-        ));
-    }
-    Ok(nats.map(|nats| nats / rows.len() as f64))
 }
 
 #[cfg(test)]

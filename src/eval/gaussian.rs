@@ -10,25 +10,20 @@
 
 use candle_core::{D, Device, Result, Tensor, Var};
 use candle_nn::ops::log_softmax;
-use candle_nn::optim::{AdamW, Optimizer as _, ParamsAdamW};
-use rand::seq::SliceRandom as _;
 
 use super::Immeasurable;
-use super::control::TOKENS;
 use super::latent::{
-    Drawn, Linear, Scales, TIMES, log_times, logs, nats_of_times, normals, pick, trace,
+    Drawn, Linear, Scales, TIMES, known, learn, log_times, logs, nats_of_times, normals, pick,
+    trace,
 };
 use crate::chance::{Rng, stream};
-use crate::features::{Interner, Skeleton, Token, Vocabulary};
+use crate::features::{Interner, Skeleton, Token};
 use crate::trace::{StatusCode, Trace};
 
 /// Spans of a trace, at most: longer training traces are left out.
 const MOST: usize = 2_000;
 /// Spans seen in training, of as many rounds as come to this.
 const SEEN: usize = 4_000_000;
-/// Rounds over the training traces, at least and at most.
-const ROUNDS: [usize; 2] = [4, 200];
-const BATCH: usize = 32;
 /// Traces drawn together.
 const TOGETHER: usize = 512;
 /// Numbers of a z_v.
@@ -45,9 +40,6 @@ const AROUND: usize = 2 * EMBEDDED + PLACE;
 const ITSELF: usize = EMBEDDED + 2 + STATUSES + 2;
 /// The same with the z_v of parent and sibling.
 const KNOWN: usize = AROUND + 2 * LATENT;
-const RATE: f64 = 2e-3;
-/// Share of the training in which the weight of the KL term grows from 0 to 1.
-const WARM_UP: f64 = 0.4;
 
 /// What was drawn, and how it was learnt.
 #[derive(Debug)]
@@ -84,34 +76,20 @@ struct Tree {
 }
 
 /// Small numbers of where a span stands.
-fn place(at: usize, depth: usize) -> [f32; 2] {
-    [at, depth].map(|number| number.min(16) as f32 / 8.0)
+fn place(index: u32, depth: u32) -> [f32; 2] {
+    [index, depth].map(|number| number.min(16) as f32 / 8.0)
 }
 
 impl Tree {
     fn of(trace: &Trace, tokens: &[Token], scales: &Scales) -> Self {
         let skeleton = Skeleton::of_trace(trace);
         let places = skeleton.places();
-        let mut depths: Vec<usize> = Vec::with_capacity(places.len());
-        let mut among: Vec<usize> = Vec::with_capacity(places.len());
-        for place in places {
-            depths.push(place.parent.map_or(0, |parent| depths[parent as usize] + 1));
-            among.push(
-                place
-                    .previous
-                    .map_or(0, |before| among[before as usize] + 1),
-            );
-        }
         let spans = trace.spans();
         Self {
             tokens: tokens.iter().map(|token| token.0).collect(),
             parents: places.iter().map(|place| place.parent).collect(),
             before: places.iter().map(|place| place.previous).collect(),
-            places: among
-                .iter()
-                .zip(&depths)
-                .map(|(&at, &depth)| place(at, depth))
-                .collect(),
+            places: places.iter().map(|of| place(of.index, of.depth)).collect(),
             times: (0..spans.len())
                 .map(|at| scales.scaled(tokens[at], logs(trace, at)))
                 .collect(),
@@ -334,11 +312,11 @@ impl Net {
             }
             let (mut rows, mut latents) = (Rows::default(), Vec::new());
             for tree in &active {
-                let Next { near, at, depth } = tree.next.unwrap_or_default();
+                let Next { near, index, depth } = tree.next.unwrap_or_default();
                 let span = |near: Option<usize>| near.map(|near| &tree.spans[near]);
                 let token = near.map(|near| span(near).map_or(none, |span| span.drawn.token));
                 let time = near.map(|near| span(near).map_or([0.0; 2], |span| span.times));
-                rows.add(token, time, place(at, depth));
+                rows.add(token, time, place(index, depth));
                 for near in near {
                     latents.extend(span(near).map_or([0.0; LATENT], |span| span.latent));
                 }
@@ -389,8 +367,8 @@ struct Next {
     /// Its parent, and the sibling before it.
     near: [Option<usize>; 2],
     /// Its place among its siblings.
-    at: usize,
-    depth: usize,
+    index: u32,
+    depth: u32,
 }
 
 /// A span that was drawn, and what its neighbours are to hear of it.
@@ -431,7 +409,7 @@ impl Growing {
         if has_child {
             self.next = Some(Next {
                 near: [Some(newest), None],
-                at: 0,
+                index: 0,
                 depth: depth + 1,
             });
             return;
@@ -443,7 +421,7 @@ impl Growing {
             if *followed && next.near[0].is_some() {
                 self.next = Some(Next {
                     near: [next.near[0], Some(span)],
-                    at: next.at + 1,
+                    index: next.index + 1,
                     depth: next.depth,
                 });
                 return;
@@ -484,15 +462,8 @@ fn trained(
     texts: &Interner,
     (seed, seen): (u64, usize),
 ) -> std::result::Result<Gaussian, Immeasurable> {
-    let mut vocabulary = Vocabulary::new(min_traces, TOKENS);
-    for trace in training {
-        vocabulary.observe(trace, texts);
-    }
-    let known = training
-        .iter()
-        .filter(|trace| trace.spans().len() <= MOST)
-        .filter_map(|trace| Some((trace, vocabulary.tokens(trace).ok()?)));
-    let known: Vec<(&Trace, Vec<Token>)> = known.collect();
+    let (vocabulary, mut known) = known(training, min_traces, texts);
+    known.retain(|(trace, _)| trace.spans().len() <= MOST);
     let mut gaussian = Gaussian {
         traces: Vec::new(),
         nats: [0.0; 2],
@@ -505,7 +476,9 @@ fn trained(
     let trees: Vec<Tree> = known.iter().map(tree).collect();
     let mut rng = stream(seed, "gaussian ablation");
     let net = Net::new(vocabulary.len(), &mut rng)?;
-    gaussian.nats = learn(&net, &trees, seen, &mut rng)?;
+    let spans = trees.iter().map(|tree| tree.tokens.len()).sum();
+    let nats = |batch: &[&Tree], rng: &mut Rng| net.nats(batch, rng);
+    gaussian.nats = learn(net.vars(), (&trees, spans, seen), nats, &mut rng)?;
     while gaussian.traces.len() < count {
         let some = TOGETHER.min(count - gaussian.traces.len());
         for drawn in net.draw(some, MOST, &scales, &mut rng)? {
@@ -513,44 +486,6 @@ fn trained(
         }
     }
     Ok(gaussian)
-}
-
-/// Trains; the nats of the last round.
-fn learn(net: &Net, trees: &[Tree], seen: usize, rng: &mut Rng) -> Result<[f64; 2]> {
-    let spans: usize = trees.iter().map(|tree| tree.tokens.len()).sum();
-    let [least, most] = ROUNDS;
-    let rounds = (seen / spans.max(1)).clamp(least, most);
-    let settings = ParamsAdamW {
-        lr: RATE,
-        weight_decay: 1e-4,
-        ..ParamsAdamW::default()
-    };
-    let mut descent = AdamW::new(net.vars(), settings)?;
-    let mut order: Vec<&Tree> = trees.iter().collect();
-    let steps = (rounds * trees.len().div_ceil(BATCH)) as f64;
-    let (mut step, mut nats) = (0.0, [0.0; 2]);
-    for _ in 0..rounds {
-        order.shuffle(rng);
-        nats = [0.0; 2];
-        for batch in order.chunks(BATCH) {
-            let done = step / steps;
-            step += 1.0;
-            // Steps are small at first, as at last.
-            descent.set_learning_rate(RATE * (done / 0.03).min(1.0) * (1.0 - done));
-            let [spans, latents] = net.nats(batch, rng)?;
-            let weight = (done / WARM_UP).min(1.0);
-            descent.backward_step(&(&spans + (&latents * weight)?)?)?;
-            for (sum, paid) in nats.iter_mut().zip([spans, latents]) {
-                *sum += f64::from(paid.to_scalar::<f32>()?) * batch.len() as f64;
-            }
-        }
-    }
-    if nats.iter().any(|nats| !nats.is_finite()) {
-        return Err(candle_core::Error::Msg(
-            "the VAE with Gaussian z_v has diverged".to_owned(),
-        ));
-    }
-    Ok(nats.map(|nats| nats / trees.len() as f64))
 }
 
 #[cfg(test)]
@@ -569,7 +504,9 @@ mod tests {
         assert_eq!(learnt.traces.len(), 200);
         let told = fidelity(&system(&texts, 90, 2), &learnt.traces);
         assert!(told.overall > 0.8, "{told:?}");
-        assert!(learnt.nats[1] > 0.0, "{:?}", learnt.nats);
+        let hardly = trained(&training, (0, 20), &texts, (1, 0)).unwrap();
+        let nats = [&learnt, &hardly].map(|learnt| learnt.nats.iter().sum::<f64>());
+        assert!(nats[0] < nats[1] - 1.0, "{nats:?}");
         let drawn = |seed| {
             trained(&training, (9, 20), &texts, (seed, 0))
                 .unwrap()

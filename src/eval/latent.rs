@@ -1,17 +1,25 @@
 //! What the VAEs with Gaussian latents share, which stand beside the model: layers, the scale of
-//! each token's times, and a drawn trace.
+//! each token's times, training, and a drawn trace.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_nn::optim::{AdamW, Optimizer as _, ParamsAdamW};
 use rand::RngExt as _;
+use rand::seq::SliceRandom as _;
 use rand_distr::{Distribution as _, StandardNormal};
 
-use super::control::in_pre_order;
+use super::control::{TOKENS, in_pre_order};
 use crate::chance::Rng;
-use crate::features::{Sampled, SampledSpan, Token, Vocabulary};
+use crate::features::{Interner, Sampled, SampledSpan, Token, Vocabulary};
 use crate::trace::{Span, StatusCode, Trace};
 
 /// Numbers that tell normal log duration and log start: two means, two log variances.
 pub(super) const TIMES: usize = 4;
+/// Rounds over the training traces, at least and at most.
+const ROUNDS: [usize; 2] = [4, 200];
+pub(super) const BATCH: usize = 32;
+const RATE: f64 = 2e-3;
+/// Share of the training in which the weight of the KL term grows from 0 to 1.
+const WARM_UP: f64 = 0.4;
 /// Log variances are kept within.
 const LOG_VARIANCE: (f32, f32) = (-6.0, 2.0);
 /// Standard deviations of a token's times that a drawn time lies within.
@@ -108,6 +116,66 @@ impl Linear {
         let [weight, bias] = &self.0;
         x.matmul(weight)?.broadcast_add(bias)
     }
+}
+
+/// The labels that stand in `min_traces` training traces, and the traces that have no others.
+pub(super) fn known<'a>(
+    training: &'a [Trace],
+    min_traces: u32,
+    texts: &Interner,
+) -> (Vocabulary, Vec<(&'a Trace, Vec<Token>)>) {
+    let mut vocabulary = Vocabulary::new(min_traces, TOKENS);
+    for trace in training {
+        vocabulary.observe(trace, texts);
+    }
+    let known = training
+        .iter()
+        .filter_map(|trace| Some((trace, vocabulary.tokens(trace).ok()?)))
+        .collect();
+    (vocabulary, known)
+}
+
+/// Trains on traces of so many spans together until `seen` were seen. `nats` are those of a batch
+/// and of its latents, a trace. Returns those of the last round.
+pub(super) fn learn<T>(
+    vars: Vec<Var>,
+    (traces, spans, seen): (&[T], usize, usize),
+    nats: impl Fn(&[&T], &mut Rng) -> Result<[Tensor; 2]>,
+    rng: &mut Rng,
+) -> Result<[f64; 2]> {
+    let [least, most] = ROUNDS;
+    let rounds = (seen / spans.max(1)).clamp(least, most);
+    let settings = ParamsAdamW {
+        lr: RATE,
+        weight_decay: 1e-4,
+        ..ParamsAdamW::default()
+    };
+    let mut descent = AdamW::new(vars, settings)?;
+    let mut order: Vec<&T> = traces.iter().collect();
+    let steps = (rounds * traces.len().div_ceil(BATCH)) as f64;
+    let (mut step, mut sums) = (0.0, [0.0; 2]);
+    for _ in 0..rounds {
+        order.shuffle(rng);
+        sums = [0.0; 2];
+        for batch in order.chunks(BATCH) {
+            let done = step / steps;
+            step += 1.0;
+            // Steps are small at first, as at last.
+            descent.set_learning_rate(RATE * (done / 0.03).min(1.0) * (1.0 - done));
+            let [told, latents] = nats(batch, rng)?;
+            let weight = (done / WARM_UP).min(1.0);
+            descent.backward_step(&(&told + (&latents * weight)?)?)?;
+            for (sum, paid) in sums.iter_mut().zip([told, latents]) {
+                *sum += f64::from(paid.to_scalar::<f32>()?) * batch.len() as f64;
+            }
+        }
+    }
+    if sums.iter().any(|sum| !sum.is_finite()) {
+        return Err(candle_core::Error::Msg(
+            "a VAE with Gaussian latents has diverged".to_owned(),
+        ));
+    }
+    Ok(sums.map(|sum| sum / traces.len() as f64))
 }
 
 /// A span that was drawn.

@@ -40,19 +40,19 @@ pub(super) struct Timing {
 
 /// A trace whose structure is known.
 #[derive(Debug, Default)]
-pub(super) struct Timed {
+pub(super) struct Timed<'a> {
     /// Which generator its choices are drawn with.
     pub(super) number: usize,
     pub(super) code: usize,
     pub(super) skeleton: Skeleton,
     pub(super) tokens: Vec<Token>,
-    pub(super) statuses: Vec<u8>,
+    pub(super) statuses: &'a [u8],
     /// Start and end of each span, once they were drawn.
     pub(super) times: Vec<(i64, i64)>,
 }
 
-impl Timed {
-    pub(super) fn new(number: usize, code: usize, example: &Example) -> Self {
+impl<'a> Timed<'a> {
+    pub(super) fn new(number: usize, code: usize, example: &'a Example) -> Self {
         let mut skeleton = Skeleton::default();
         skeleton.read(&example.arity);
         Self {
@@ -60,7 +60,7 @@ impl Timed {
             code,
             skeleton,
             tokens: example.tokens.iter().copied().map(Token).collect(),
-            statuses: example.status.clone(),
+            statuses: &example.status,
             ..Self::default()
         }
     }
@@ -172,7 +172,7 @@ impl Timing {
         &self,
         coder: &Coder,
         services: &[u32],
-        (timed, memories): (&mut [Timed], &mut [Memory]),
+        (timed, memories): (&mut [Timed<'_>], &mut [Memory]),
         choose: &mut impl Choose,
     ) {
         let hidden = self.hidden;

@@ -429,7 +429,8 @@ fn ablated(report: &Value) -> String {
             let noise = match row["noise"].as_str() {
                 Some("inverse_cdf") => "drawn",
                 Some("median") => "at its median",
-                _ => "amortised Gaussian",
+                Some("gaussian") => "amortised Gaussian",
+                _ => "–",
             };
             let told = if row["discriminator"] == true {
                 "yes"
