@@ -1,5 +1,5 @@
-//! Ablations: what is left of a generator's figures when a latent, or the discriminator, is taken
-//! away.
+//! Ablations: what is left of a generator's figures when a latent, the discriminator or the evenness
+//! of its draws is taken away.
 //!
 //! z_v is the noise that the decoder's choices are drawn with (decision 3); without it every choice
 //! is the median one, and all that differs between traces is z_G. Without z_G there is one code of
@@ -74,13 +74,15 @@ pub struct Ablation {
     pub noise: Noise,
     /// Whether the discriminator said which of the drawn traces to keep.
     pub discriminator: bool,
+    /// Whether draws lie evenly over what the model draws, in place of each being independent.
+    pub even: bool,
     /// Those of [`ABLATED`].
     pub figures: Figures,
 }
 
 impl Ablation {
-    /// z_G, z_v and the discriminator in words.
-    pub fn parts(&self) -> [String; 3] {
+    /// z_G, z_v, the discriminator and the draws in words.
+    pub fn parts(&self) -> [String; 4] {
         let code = match self.codes {
             0 => "none".to_owned(),
             codes => format!("{codes} codes"),
@@ -90,6 +92,7 @@ impl Ablation {
             code,
             self.noise.words().to_owned(),
             discriminator.to_owned(),
+            if self.even { "even" } else { "independent" }.to_owned(),
         ]
     }
 }

@@ -235,8 +235,7 @@ impl Learner {
         self.grammar = grammar;
         self.grammar_published = 0;
         self.served = None;
-        // Codes are fitted anew where traces are no longer what they were.
-        self.told.by = None;
+        self.told.forget();
         self.fit.at = learnt;
         self.fit.size = self.vocabulary.size();
         self.relabel();

@@ -308,6 +308,18 @@ fn what_tells_drawn_traces_apart_is_kept_with_the_model_until_codes_are_fitted_a
         learner.take(trace(&texts, "GET /", 2, rng));
     }
     assert!(learner.told.by.is_none());
-    learner.status.steps = 125;
+    // At once, and again when the VAE has had time to learn the new codes.
+    assert_eq!(learner.status.steps, 100);
     assert!(learner.to_tell_apart().is_some());
+    tell_apart(&mut learner);
+    for (steps, due) in [(199, false), (200, true)] {
+        learner.status.steps = steps;
+        assert_eq!(learner.to_tell_apart().is_some(), due);
+    }
+    // Nothing was fitted since: when steps have doubled.
+    tell_apart(&mut learner);
+    for (steps, due) in [(399, false), (400, true)] {
+        learner.status.steps = steps;
+        assert_eq!(learner.to_tell_apart().is_some(), due);
+    }
 }

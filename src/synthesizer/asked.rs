@@ -261,7 +261,7 @@ fn names(word: &Word, root: &str) -> bool {
 
 fn unknown(root: &str, sampler: &mut Sampler, words: &[Word]) -> UnknownRoot {
     let rng = &mut stream(0, "roots");
-    let drawn = sampler.structures(rng, ROOTS, &Limits::default());
+    let drawn = sampler.aside(|s| s.structures(rng, ROOTS, &Limits::default()));
     let tokens = drawn
         .iter()
         .filter_map(|drawn| drawn.example().tokens.first());

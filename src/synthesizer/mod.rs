@@ -4,6 +4,7 @@ mod asked;
 #[cfg(test)]
 mod asked_tests;
 mod conditions;
+mod even;
 mod identity;
 mod pace;
 mod sampler;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rand::RngExt as _;
 
+use super::even::Credit;
 use super::sampler::{Growing, VaeSampler};
 use crate::chance::{Rng, stream};
 use crate::features::timing::Coder;
@@ -20,6 +21,8 @@ const REFUSED: [u32; 2] = [24, 4];
 pub struct Sampler {
     kind: Kind,
     discriminator: Option<Arc<Discriminator>>,
+    /// None where draws are independent.
+    credit: Option<Credit>,
     look: Look,
     /// Traces drawn for those that were kept.
     drawn: u64,
@@ -92,6 +95,7 @@ impl Sampler {
         Ok(Self {
             kind,
             discriminator: published.discriminator.clone(),
+            credit: Some(Credit::default()),
             look: Look::default(),
             drawn: 0,
         })
@@ -101,6 +105,29 @@ impl Sampler {
     pub fn keep_all(mut self) -> Self {
         self.discriminator = None;
         self
+    }
+
+    /// Draws each trace independently of those before it, in place of evenly: for ablations.
+    pub fn independently(mut self) -> Self {
+        self.credit = None;
+        if let Kind::Vae(sampler) = &mut self.kind {
+            sampler.draw_independently();
+        }
+        self
+    }
+
+    /// Draws that are no part of the others, as to get to know a model: those go on as if these had
+    /// not been.
+    pub(super) fn aside<T>(&mut self, draw: impl FnOnce(&mut Self) -> T) -> T {
+        let levels = match &mut self.kind {
+            Kind::Vae(sampler) => sampler.set_aside(),
+            Kind::Grammar(..) => None,
+        };
+        let drawn = draw(self);
+        if let Kind::Vae(sampler) = &mut self.kind {
+            sampler.put_back(levels);
+        }
+        drawn
     }
 
     /// Traces drawn so far, those included that were not kept.
@@ -180,7 +207,11 @@ impl Sampler {
             return true;
         };
         let chance = discriminator.keeps(drawn, &mut self.look);
-        rng.random::<f32>() < chance || refused >= REFUSED[usize::from(sized)]
+        let kept = match &mut self.credit {
+            Some(credit) => credit.keeps(drawn, chance, rng),
+            None => rng.random::<f32>() < chance,
+        };
+        kept || refused >= REFUSED[usize::from(sized)]
     }
 
     /// Draws so many structures. Those of a VAE that come to nothing under the limits are not

@@ -27,6 +27,10 @@ pub struct Shapes {
 impl Shapes {
     /// Draws structures and counts their shapes. The same sampler and chance count the same.
     pub fn of(sampler: &mut Sampler, rng: &mut Rng) -> Self {
+        sampler.aside(|sampler| Self::count_of(sampler, rng))
+    }
+
+    fn count_of(sampler: &mut Sampler, rng: &mut Rng) -> Self {
         let mut counts = HashMap::new();
         let mut left = SEEN;
         while left > 0 {
@@ -41,16 +45,14 @@ impl Shapes {
 
     /// Whether the shape of a trace is rare.
     pub fn is_rare(&self, sampled: &Sampled) -> bool {
-        let spans = sampled.spans.iter();
-        self.has_rare(shape(spans.map(|span| (span.token.0, span.parent))))
+        self.has_rare(shape_of_sampled(sampled))
     }
 
     /// Whether the shape of a trace is frequent beyond doubt: drawn more often than what is rare by
     /// three standard deviations of the difference of two such counts. A shape at the edge is rare
     /// by one count and not by another, whatever the model.
     pub fn is_frequent(&self, sampled: &Sampled) -> bool {
-        let spans = sampled.spans.iter();
-        let count = self.count(shape(spans.map(|span| (span.token.0, span.parent))));
+        let count = self.count(shape_of_sampled(sampled));
         let edge = RARE * SEEN as f64;
         count > edge + 3.0 * (edge + count).sqrt()
     }
@@ -70,6 +72,12 @@ impl Shapes {
 
 fn shape_of(example: &Example) -> u64 {
     shape(example.tokens.iter().copied().zip(example.parents()))
+}
+
+/// The shape of a trace that was drawn.
+pub(super) fn shape_of_sampled(sampled: &Sampled) -> u64 {
+    let spans = sampled.spans.iter();
+    shape(spans.map(|span| (span.token.0, span.parent)))
 }
 
 /// A hash of the tree of (token, parent), parents first, whatever the order of siblings is.

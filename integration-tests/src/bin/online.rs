@@ -186,7 +186,13 @@ fn pass(
         false => None,
     };
     let began = Instant::now();
-    let mut learner = Learner::new(LearnerSettings::default(), texts.clone(), 1);
+    let settings = LearnerSettings {
+        recent: setting("ONLINE_RECENT", LearnerSettings::default().recent),
+        passes: setting("ONLINE_PASSES", LearnerSettings::default().passes),
+        spans_told_apart: setting("ONLINE_TOLD", LearnerSettings::default().spans_told_apart),
+        ..LearnerSettings::default()
+    };
+    let mut learner = Learner::new(settings, texts.clone(), 1);
     let (mut serves, mut owed): (Option<Published>, f64) = (None, 0.0);
     let (mut points, mut noticed) = (Vec::new(), Vec::new());
     let all = train.len();
@@ -225,9 +231,11 @@ fn pass(
             figures: figures(&held_out, &drawn, &texts)?,
         };
         println!(
-            "{name}: {at} traces, {} steps, {:?} serves, {seconds:.0} s: {:.3?}; nats: VAE {:.1?}, served {:.1?}, grammar {:.1?}",
+            "{name}: {at} traces, {} steps, {:?} serves, told {:?} fit {}, {seconds:.0} s: {:.3?}; nats: VAE {:.1?}, served {:.1?}, grammar {:.1?}",
             point.steps,
             point.serving,
+            published.discriminator.as_ref().map(|d| d.kept()),
+            learner.vocabulary().size(),
             point.figures,
             status.held_out_vae,
             status.held_out_served,

@@ -16,12 +16,13 @@ use crate::synthesizer::Sampler;
 use crate::trace::Trace;
 
 /// Samples of each model, at most.
-const SAMPLES: u64 = 3;
+const SAMPLES: u64 = 4;
 
 /// What is measured.
 struct Sample {
     noise: Noise,
     discriminator: bool,
+    even: bool,
     traces: Vec<Trace>,
 }
 
@@ -31,8 +32,8 @@ pub(super) fn named(text: &str) -> Result<(String, PathBuf), String> {
     Ok((name.to_owned(), path.into()))
 }
 
-/// Measures the first model and each named one: as it serves, without its discriminator if it has
-/// one, and with z_v at its median as well. Beside the first, a model with Gaussian z_v that learns
+/// Measures the first model and each named one: as it serves, drawn independently, without its
+/// discriminator if it has one, and with z_v at its median as well. Beside the first, a model with Gaussian z_v that learns
 /// from the training traces.
 pub(super) fn ablate(
     arguments: &Arguments,
@@ -63,6 +64,7 @@ pub(super) fn ablate(
                 codes,
                 noise: sample.noise,
                 discriminator: sample.discriminator,
+                even: sample.even,
                 figures: ablated.figures(&sample.traces)?,
             });
         }
@@ -76,6 +78,7 @@ pub(super) fn ablate(
             codes: 0,
             noise: Noise::Gaussian,
             discriminator: false,
+            even: false,
             figures: ablated.figures(&learnt.traces)?,
         });
     }
@@ -104,25 +107,29 @@ fn samples(
     };
     // The draws of `samples::draw`.
     let chance = || stream(seed, "samples");
-    let mut sampler = Sampler::new(&published)?;
+    let discriminator = published.discriminator.is_some();
+    let new = || Sampler::new(&published);
+    let mut kinds = vec![
+        (new()?, discriminator, true),
+        (new()?.independently(), discriminator, false),
+    ];
+    if discriminator {
+        kinds.push((new()?.keep_all(), false, true));
+    }
     let mut samples = Vec::new();
-    if published.discriminator.is_some() {
+    for (mut sampler, discriminator, even) in kinds {
         samples.push(Sample {
             noise: Noise::InverseCdf,
-            discriminator: true,
+            discriminator,
+            even,
             traces: traces(&sampler.sample_many(&mut chance(), count, None)),
         });
-        sampler = sampler.keep_all();
     }
-    samples.push(Sample {
-        noise: Noise::InverseCdf,
-        discriminator: false,
-        traces: traces(&sampler.sample_many(&mut chance(), count, None)),
-    });
-    let median = sampler.sample_medians(&mut chance(), count);
+    let median = new()?.sample_medians(&mut chance(), count);
     samples.push(Sample {
         noise: Noise::Median,
         discriminator: false,
+        even: false,
         traces: traces(&median.unwrap_or_default()),
     });
     Ok(Some((weights.settings().codes, samples)))

@@ -177,7 +177,7 @@ impl Evaluation {
 /// The cells of the table of ablations, the first row its heads; none without ablations.
 fn ablations(evaluation: &Evaluation) -> Vec<Vec<String>> {
     let names = ABLATED.into_iter().map(|(_, name)| name);
-    let heads = ["model", "z_G", "z_v", "discriminator"]
+    let heads = ["model", "z_G", "z_v", "discriminator", "draws"]
         .into_iter()
         .chain(names);
     let mut rows = vec![heads.map(str::to_owned).collect::<Vec<_>>()];

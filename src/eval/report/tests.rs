@@ -74,6 +74,7 @@ fn evaluate(check: impl FnOnce(&Evaluation, Observed<'_>, &Interner)) {
             codes: 0,
             noise: Noise::Median,
             discriminator: false,
+            even: false,
             figures: Ablated::new(&held_out, &texts, 1).figures(&one).unwrap(),
         }],
         kept: vec![Kept {

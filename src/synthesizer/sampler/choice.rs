@@ -1,13 +1,14 @@
 //! How the outcome of each choice is found: by chance, at the median, or (in tests) as an example
 //! has it.
 
-use std::ops::{AddAssign, Mul, SubAssign};
+use std::ops::{AddAssign, Div, Mul, SubAssign};
 
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::chance::Rng;
 use crate::features::Skeleton;
 use crate::model::Example;
+use crate::synthesizer::even::Place;
 
 /// What is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,10 +85,35 @@ impl Outcome<'_> {
 }
 
 /// The outcome whose cell a level (from 0 to 1) lies in: the inverse CDF of the shares.
-pub(super) fn pick<N>(level: N, weights: &[f32], allowed: &dyn Fn(usize) -> bool) -> usize
-where
-    N: Copy + From<f32> + PartialOrd + AddAssign + SubAssign + Mul<Output = N>,
+pub(super) fn pick<N: Number>(level: N, weights: &[f32], allowed: &dyn Fn(usize) -> bool) -> usize {
+    cell(level, weights, allowed).outcome
+}
+
+/// What levels and shares are computed in.
+pub(super) trait Number:
+    Copy + From<f32> + PartialOrd + AddAssign + SubAssign + Mul<Output = Self> + Div<Output = Self>
 {
+}
+
+impl Number for f32 {}
+impl Number for f64 {}
+
+/// The cell of an outcome that a level lies in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cell<N> {
+    pub(super) outcome: usize,
+    /// Where in the cell the level lies, from 0 to 1.
+    pub(super) within: N,
+    /// The outcome's share.
+    pub(super) share: N,
+}
+
+/// As [`pick`], with where in its cell the level lies.
+pub(super) fn cell<N: Number>(
+    level: N,
+    weights: &[f32],
+    allowed: &dyn Fn(usize) -> bool,
+) -> Cell<N> {
     let zero = N::from(0.0);
     let mut total = zero;
     for (outcome, &weight) in weights.iter().enumerate() {
@@ -99,15 +125,27 @@ where
     let mut last = None;
     for (outcome, &weight) in weights.iter().enumerate() {
         if weight > 0.0 && allowed(outcome) {
-            last = Some(outcome);
-            left -= N::from(weight);
+            let weight = N::from(weight);
+            last = Some((outcome, left, weight));
+            left -= weight;
             if left < zero {
                 break;
             }
         }
     }
-    // Where nothing allowed has a share, the first that is allowed.
-    last.unwrap_or_else(|| (0..weights.len()).find(|&o| allowed(o)).unwrap_or(0))
+    match last {
+        Some((outcome, left, weight)) => Cell {
+            outcome,
+            within: left / weight,
+            share: weight / total,
+        },
+        // Where nothing allowed has a share, the first that is allowed.
+        None => Cell {
+            outcome: (0..weights.len()).find(|&o| allowed(o)).unwrap_or(0),
+            within: level,
+            share: N::from(1.0),
+        },
+    }
 }
 
 /// Chance: a generator for each trace, so that a trace does not depend on those beside it.
@@ -120,6 +158,50 @@ impl Draw {
                 .map(|_| Rng::seed_from_u64(rng.random()))
                 .collect(),
         )
+    }
+}
+
+/// What shapes a structure is decoded from a level each, the rest comes by chance.
+pub(super) struct Evenly {
+    places: Vec<Place>,
+    rest: Draw,
+}
+
+impl Evenly {
+    /// Places of the structures, once their codes are decoded.
+    pub(super) fn new(places: Vec<Place>, rng: &mut Rng) -> Self {
+        Self {
+            rest: Draw::new(places.len(), rng),
+            places,
+        }
+    }
+}
+
+impl Choose for Evenly {
+    fn choose(
+        &mut self,
+        trace: usize,
+        at: usize,
+        event: Event,
+        weights: &[f32],
+        allowed: &dyn Fn(usize) -> bool,
+    ) -> usize {
+        let place = &mut self.places[trace];
+        let level = match event {
+            Event::Token | Event::Status | Event::Arity => place.level(),
+            // A level has few digits: none for what leaves the shape as it is.
+            _ => None,
+        };
+        let Some(level) = level else {
+            return self.rest.choose(trace, at, event, weights, allowed);
+        };
+        let cell = cell(level, weights, allowed);
+        place.enter(cell.within, cell.share);
+        cell.outcome
+    }
+
+    fn number(&mut self, trace: usize) -> f64 {
+        self.rest.number(trace)
     }
 }
 

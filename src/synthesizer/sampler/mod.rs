@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use rand::RngExt as _;
 
+use super::even::{Place, Sequence};
 use super::serve::Limits;
 use crate::chance::Rng;
 use crate::features::context::Memory;
@@ -22,7 +23,7 @@ use crate::features::timing::Coder;
 use crate::features::{Sampled, SampledSpan, Token};
 use crate::model::{Example, VaeError, Weights};
 use crate::trace::{Link, StatusCode};
-use choice::{Choose, Draw, Median};
+use choice::{Choose, Draw, Evenly, Median, cell};
 use latents::{Replay, Told};
 pub(super) use structure::Growing;
 use structure::Structure;
@@ -44,8 +45,10 @@ pub(super) struct VaeSampler {
     timing: Timing,
     coder: Arc<Coder>,
     services: Arc<[u32]>,
-    /// The prior of z_G: sums of shares.
+    /// The prior of z_G: shares.
     prior: Vec<f32>,
+    /// Levels that structures are decoded from; none where they are drawn independently.
+    levels: Option<Sequence>,
     max_spans: usize,
     /// One for each trace abreast.
     memories: Vec<Memory>,
@@ -58,19 +61,32 @@ impl VaeSampler {
         coder: Arc<Coder>,
         services: Arc<[u32]>,
     ) -> Result<Self, VaeError> {
-        let sum = |sum: &mut f32, share: &f32| {
-            *sum += share;
-            Some(*sum)
-        };
         Ok(Self {
             structure: Structure::new(weights)?,
             timing: Timing::new(weights)?,
-            prior: weights.shares().iter().scan(0.0, sum).collect(),
+            prior: weights.shares().to_vec(),
+            levels: Some(Sequence::default()),
             max_spans: weights.settings().max_spans,
             memories: vec![Memory::default(); ABREAST],
             coder,
             services,
         })
+    }
+
+    /// Draws structures independently from now on.
+    pub(super) fn draw_independently(&mut self) {
+        self.levels = None;
+    }
+
+    /// Has draws that are no part of the others leave the sequence of levels as it is: the levels
+    /// to give back with [`VaeSampler::put_back`].
+    pub(super) fn set_aside(&mut self) -> Option<Sequence> {
+        self.levels.replace(Sequence::default())
+    }
+
+    /// See [`VaeSampler::set_aside`].
+    pub(super) fn put_back(&mut self, levels: Option<Sequence>) {
+        self.levels = levels;
     }
 
     /// Draws so many traces, each of exactly `size` spans if one is given (at least 1, at most
@@ -84,9 +100,10 @@ impl VaeSampler {
         let mut drawn = Vec::with_capacity(count);
         while drawn.len() < count {
             let some = TOGETHER.min(count - drawn.len());
+            let most = self.max_spans;
             let growing = match size {
-                None => self.grown(rng, some, |code| Growing::new(code, 1, self.max_spans)),
-                Some(size) => self.of_size(rng, some, size.clamp(1, self.max_spans)),
+                None => self.grown(rng, some, |code| Growing::new(code, 1, most)),
+                Some(size) => self.of_size(rng, some, size.clamp(1, most)),
             };
             let mut choose = Draw::new(growing.len(), rng);
             drawn.extend(self.times(&growing, &mut choose));
@@ -133,13 +150,19 @@ impl VaeSampler {
     }
 
     /// Draws so many structures; those that can't meet the limits are given up, not whole.
-    pub(super) fn structures(&self, rng: &mut Rng, count: usize, limits: &Limits) -> Vec<Growing> {
+    pub(super) fn structures(
+        &mut self,
+        rng: &mut Rng,
+        count: usize,
+        limits: &Limits,
+    ) -> Vec<Growing> {
+        let max_spans = self.max_spans;
         if let Some(size) = limits.size {
-            return self.of_size(rng, count, size.clamp(1, self.max_spans));
+            return self.of_size(rng, count, size.clamp(1, max_spans));
         }
         let most = limits.most.unwrap_or(usize::MAX);
         self.grown(rng, count, |code| {
-            let growing = Growing::up_to(code, self.max_spans, most);
+            let growing = Growing::up_to(code, max_spans, most);
             growing.beginning_with(limits.roots.clone())
         })
     }
@@ -156,7 +179,7 @@ impl VaeSampler {
         let mut drawn = Vec::with_capacity(count);
         while drawn.len() < count {
             let some = TOGETHER.min(count - drawn.len());
-            let begin = |_| Growing::new(self.code(rng), 1, self.max_spans);
+            let begin = |_| Growing::new(self.code(rng.random()).0, 1, self.max_spans);
             let mut growing: Vec<Growing> = (0..some).map(begin).collect();
             self.structure.grow(&mut growing, &mut Median);
             drawn.extend(self.times(&growing, &mut Median));
@@ -165,22 +188,46 @@ impl VaeSampler {
     }
 
     /// Structures of codes drawn from the prior.
-    fn grown(&self, rng: &mut Rng, count: usize, begin: impl Fn(usize) -> Growing) -> Vec<Growing> {
-        let mut growing: Vec<Growing> = (0..count).map(|_| begin(self.code(rng))).collect();
-        let mut choose = Draw::new(count, rng);
-        self.structure.grow(&mut growing, &mut choose);
+    fn grown(
+        &mut self,
+        rng: &mut Rng,
+        count: usize,
+        begin: impl Fn(usize) -> Growing,
+    ) -> Vec<Growing> {
+        let mut places = Vec::with_capacity(count);
+        let mut growing = Vec::with_capacity(count);
+        for _ in 0..count {
+            let level = match &mut self.levels {
+                Some(levels) => levels.next(rng),
+                None => rng.random(),
+            };
+            let (code, place) = self.code(level);
+            growing.push(begin(code));
+            places.push(place);
+        }
+        match &self.levels {
+            Some(_) => {
+                let mut choose = Evenly::new(places, rng);
+                self.structure.grow(&mut growing, &mut choose);
+            }
+            None => {
+                let mut choose = Draw::new(count, rng);
+                self.structure.grow(&mut growing, &mut choose);
+            }
+        }
         growing
     }
 
     /// Structures of exactly so many spans: those that come out so by themselves, as long as the
     /// search for the next is not in vain, then some that are bent.
-    fn of_size(&self, rng: &mut Rng, count: usize, size: usize) -> Vec<Growing> {
+    fn of_size(&mut self, rng: &mut Rng, count: usize, size: usize) -> Vec<Growing> {
         let mut found = Vec::with_capacity(count);
         let (least, times) = SEARCH;
         let each = least.max(times * size);
+        let max_spans = self.max_spans;
         let mut drawn_spans = 0;
         while found.len() < count && drawn_spans < each * (found.len() + 1) {
-            let begin = |code| Growing::up_to(code, self.max_spans, size);
+            let begin = |code| Growing::up_to(code, max_spans, size);
             let drawn = self.grown(rng, 2 * ABREAST, begin);
             let spans: usize = drawn.iter().map(|drawn| drawn.example.len()).sum();
             drawn_spans += spans;
@@ -193,11 +240,12 @@ impl VaeSampler {
         found
     }
 
-    fn code(&self, rng: &mut Rng) -> usize {
-        let total = self.prior.last().copied().unwrap_or_default();
-        let drawn = rng.random::<f32>() * total;
-        let code = self.prior.partition_point(|&sum| sum <= drawn);
-        code.min(self.prior.len().saturating_sub(1))
+    /// z_G by inverse CDF of its prior, and where that leaves the level.
+    fn code(&self, level: f64) -> (usize, Place) {
+        let cell = cell(level, &self.prior, &|_| true);
+        let mut place = Place::new(level);
+        place.enter(cell.within, cell.share);
+        (cell.outcome, place)
     }
 
     /// Draws the times of structures; traces in the order of the structures.

@@ -323,7 +323,7 @@ fn a_trace_of_fixed_size_has_exactly_that_size() {
 
 #[test]
 fn a_structure_is_given_up_once_it_must_become_too_large_and_never_bent() {
-    let sampler = sampler(&vae(5));
+    let mut sampler = sampler(&vae(5));
     let rng = &mut chance::stream(11, "draw");
     let drawn = sampler.grown(rng, 200, |code| Growing::up_to(code, 300, 5));
     let (whole, given_up): (Vec<_>, Vec<_>) = drawn.iter().partition(|drawn| drawn.is_whole());

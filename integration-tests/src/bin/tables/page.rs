@@ -437,9 +437,14 @@ fn ablated(report: &Value) -> String {
             } else {
                 "no"
             };
+            let draws = if row["even"] == true {
+                "even"
+            } else {
+                "independent"
+            };
             let (model, codes) = (row["model"].as_str().unwrap_or(""), &row["codes"]);
             format!(
-                "| {model} | {codes} | {noise} | {told} | {} |\n",
+                "| {model} | {codes} | {noise} | {told} | {draws} | {} |\n",
                 compared(row)
             )
         })
@@ -447,7 +452,7 @@ fn ablated(report: &Value) -> String {
     if !table.is_empty() {
         table.insert_str(
             0,
-            "\n| without a part | codes of z_G | z_v | discriminator | J1 | J2 | overall | shape TV | W1 |\n|---|---|---|---|---|---|---|---|---|\n",
+            "\n| without a part | codes of z_G | z_v | discriminator | draws | J1 | J2 | overall | shape TV | W1 |\n|---|---|---|---|---|---|---|---|---|---|\n",
         );
         table += &format!("\n{}\n", report["limits"].as_str().unwrap_or(""));
     }
