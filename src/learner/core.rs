@@ -22,6 +22,8 @@ use crate::trace::Trace;
 const WAITING: usize = 2_048;
 /// Traces learnt before codes are fitted and anything is published.
 const FIRST_FIT: u64 = 20;
+/// Traces learnt up to which codes are fitted anew only when they have doubled.
+const FEW: u64 = 200;
 /// Traces learnt before the VAE takes its first step.
 pub(super) const FIRST_STEP: usize = 64;
 /// Held-out traces that a score needs, and those that it takes at most.
@@ -190,9 +192,9 @@ impl Learner {
 
     /// Fits codes anew where that is due; whether it did.
     ///
-    /// Takes time in proportion to the replay; due when twice as many traces were learnt as at the
-    /// last fit, or at least 4 replays more, and soon after the vocabulary has grown or the traffic
-    /// has changed.
+    /// Takes time in proportion to the replay; due when a quarter more traces were learnt than at the
+    /// last fit (of the first few, twice as many), or at least 4 replays more, and soon after the
+    /// vocabulary has grown or the traffic has changed.
     pub fn refit(&mut self) -> bool {
         let Fit {
             learnt,
@@ -207,11 +209,12 @@ impl Learner {
             .map(|after| drifted + after)
             .any(|due| drifted > 0 && at < due && due <= learnt);
         let grown = self.vocabulary.size() > size;
+        let growth = if at < FEW { at } else { at / 4 };
         let due = match at {
             0 => learnt >= FIRST_FIT,
             _ if changed => true,
             _ if grown => since >= 32.max(at / 8).min(1_000),
-            _ => since >= at.min(self.settings.replay as u64 * 4),
+            _ => since >= growth.min(self.settings.replay as u64 * 4),
         };
         if !due {
             return false;
@@ -235,7 +238,7 @@ impl Learner {
         self.grammar = grammar;
         self.grammar_published = 0;
         self.served = None;
-        self.told.forget();
+        self.told.forget(self.status.steps);
         self.fit.at = learnt;
         self.fit.size = self.vocabulary.size();
         self.relabel();
@@ -326,7 +329,9 @@ impl Learner {
             served: served.as_deref(),
             grammar: &grammar,
         };
+        let stays = serves && self.settings.discriminator && self.told.stays(self.status.steps);
         match self.canary.judge(&scores, serves) {
+            Verdict::Candidate if stays => Ok(None),
             Verdict::Candidate => {
                 self.keep_served(&examples, &candidate);
                 Ok(self.publish_vae())

@@ -265,8 +265,9 @@ fn tell_apart(learner: &mut Learner) -> Published {
         generator,
         discriminator: None,
     };
-    let drawn = draw(&published, learner.to_tell_apart().unwrap());
-    learner.tell_apart(&published, &drawn)
+    let telling = learner.to_tell_apart().unwrap();
+    let drawn = draw(&published, telling.count());
+    learner.tell_apart(&published, telling, &drawn)
 }
 
 #[test]
@@ -274,12 +275,13 @@ fn drawn_traces_are_told_apart_at_once_and_whenever_steps_have_doubled() {
     assert_eq!(with_vae(99).to_tell_apart(), None);
     let mut learner = with_vae(100);
     let kept = learner.status().traces_kept as usize;
-    assert_eq!(learner.to_tell_apart(), Some(5 * kept));
+    assert_eq!(learner.to_tell_apart(), Some(Telling::Anew(5 * kept)));
     assert!(tell_apart(&mut learner).discriminator.is_some());
     learner.status.steps = 199;
-    assert_eq!(learner.to_tell_apart(), None);
+    let bounds = Telling::Bounds(5 * kept / 2);
+    assert_eq!(learner.to_tell_apart(), Some(bounds));
     learner.status.steps = 200;
-    assert!(learner.to_tell_apart().is_some());
+    assert_eq!(learner.to_tell_apart(), Some(Telling::Anew(5 * kept)));
     learner.settings.discriminator = false;
     assert_eq!(learner.to_tell_apart(), None);
     learner.settings.discriminator = true;
@@ -297,6 +299,9 @@ fn what_tells_drawn_traces_apart_is_kept_with_the_model_until_codes_are_fitted_a
         .learner(settings(), Arc::default())
         .unwrap();
     assert_eq!(read.told.by, learner.told.by);
+    let bounds = |learner: &Learner| matches!(learner.to_tell_apart(), Some(Telling::Bounds(_)));
+    let anew = |learner: &Learner| matches!(learner.to_tell_apart(), Some(Telling::Anew(_)));
+    // Nothing was learnt from since, so there is nothing to compare with.
     assert_eq!(read.to_tell_apart(), None);
     // The grammar is served as it is.
     read.status.serving = Serving::Grammar;
@@ -308,18 +313,26 @@ fn what_tells_drawn_traces_apart_is_kept_with_the_model_until_codes_are_fitted_a
         learner.take(trace(&texts, "GET /", 2, rng));
     }
     assert!(learner.told.by.is_none());
-    // At once, and again when the VAE has had time to learn the new codes.
-    assert_eq!(learner.status.steps, 100);
-    assert!(learner.to_tell_apart().is_some());
-    tell_apart(&mut learner);
-    for (steps, due) in [(199, false), (200, true)] {
+    // Once the VAE has had time to learn the new codes; what serves goes on serving until then.
+    for (steps, due) in [(100, false), (139, false), (140, true)] {
         learner.status.steps = steps;
         assert_eq!(learner.to_tell_apart().is_some(), due);
+        assert_eq!(anew(&learner), due);
+        assert_eq!(learner.told.stays(steps), !due);
     }
-    // Nothing was fitted since: when steps have doubled.
+    // Nothing was fitted since: when steps have doubled, and in between the bounds of a VAE that is
+    // newer by a while.
     tell_apart(&mut learner);
-    for (steps, due) in [(399, false), (400, true)] {
+    for (steps, stays, due) in [(179, true, false), (180, false, false), (280, false, true)] {
         learner.status.steps = steps;
-        assert_eq!(learner.to_tell_apart().is_some(), due);
+        assert_eq!(learner.told.stays(steps), stays);
+        assert_eq!((bounds(&learner), anew(&learner)), (!due, due));
     }
+    learner.status.steps = 200;
+    let before = learner.told.by.clone();
+    tell_apart(&mut learner);
+    assert!(learner.told.by.is_some() && learner.told.stays(239));
+    assert_ne!(learner.told.by, before);
+    learner.status.steps = 280;
+    assert!(anew(&learner));
 }

@@ -9,10 +9,11 @@
 //!   arithmetic coding (Rissanen, Langdon 1979), equal beginnings share an interval of levels as
 //!   wide as they are likely; levels come from a Kronecker sequence, whose points fill every
 //!   interval evenly (Niederreiter 1992, section 3).
-//! - [`Credit`] keeps or refuses traces of a shape by systematic sampling of unequal chances
+//! - [`Credit`] keeps or refuses traces of a kind by systematic sampling of unequal chances
 //!   (Madow 1949), so that refusals do not bring the unevenness back.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher as _;
 
 use foldhash::fast::FixedState;
 use rand::RngExt as _;
@@ -26,8 +27,12 @@ const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 /// A level decodes no further once what it has decoded is less likely than this: of its 53 bits, 20
 /// are left.
 const NARROWEST: f64 = 1.0 / (1_u64 << 33) as f64;
-/// Shapes that have a credit, at most; traces of others are kept or refused independently.
-const SHAPES: usize = 65_536;
+/// Kinds that have an account, at most; traces of others are kept with those of a wider kind.
+const KINDS: usize = 65_536;
+/// Traces of a shape from which on those that take as long are a kind of their own.
+const OFTEN: u32 = 32;
+/// Lengths that are told apart in a doubling of the duration.
+const LENGTHS: f64 = 4.0;
 
 /// Levels from 0 to 1 that fill every interval evenly, from a beginning that is chance.
 #[derive(Debug, Default)]
@@ -70,24 +75,77 @@ impl Place {
     }
 }
 
-/// Keeps of the traces of each shape as many as their chances add up to, to the nearest whole number
-/// up or down.
+/// Keeps of the traces of a kind as many as their chances add up to, to the nearest whole number up
+/// or down.
+///
+/// A kind is a shape; where that comes often, a shape that takes about as long; and all shapes that
+/// come for the first time are of one kind with those of the same root that take about as long. So
+/// rare shapes come evenly, and so do slow traces, where hardly a shape comes twice as well.
 #[derive(Debug, Default)]
-pub(super) struct Credit(HashMap<u64, f32, FixedState>);
+pub(super) struct Credit(HashMap<u64, Account, FixedState>);
+
+/// What a kind is owed.
+#[derive(Debug, Clone, Copy)]
+struct Account {
+    /// What the chances of its traces, less those kept, come to: from 0 to 1.
+    credit: f32,
+    /// Its traces so far.
+    traces: u32,
+}
+
+impl Account {
+    /// Pays a trace in; whether it is kept.
+    fn pay(&mut self, chance: f32) -> bool {
+        self.traces = self.traces.saturating_add(1);
+        self.credit += chance;
+        let kept = self.credit >= 1.0;
+        if kept {
+            self.credit -= 1.0;
+        }
+        kept
+    }
+
+    /// That of a kind whose first trace another has decided of: its beginning is chance, but such
+    /// that it would have decided the same.
+    fn opened(kept: bool, chance: f32, rng: &mut Rng) -> Self {
+        let level: f32 = rng.random();
+        let credit = match kept {
+            true => level * chance,
+            false => chance + level * (1.0 - chance),
+        };
+        Self { credit, traces: 1 }
+    }
+}
 
 impl Credit {
     /// Whether a trace is kept: with this chance, and whatever others there are.
     pub(super) fn keeps(&mut self, drawn: &Sampled, chance: f32, rng: &mut Rng) -> bool {
+        let (root, long) = drawn
+            .spans
+            .first()
+            .map_or((0, 0), |root| (root.token.0, root.duration));
+        let long = (LENGTHS * (long as f64 + 1.0).log2()) as u32;
         let shape = shape_of_sampled(drawn);
-        if self.0.len() >= SHAPES && !self.0.contains_key(&shape) {
-            return rng.random::<f32>() < chance;
-        }
-        // A beginning that is chance gives each trace its chance.
-        let credit = self.0.entry(shape).or_insert_with(|| rng.random());
-        *credit += chance;
-        let kept = *credit >= 1.0;
-        if kept {
-            *credit -= 1.0;
+        let hasher = FixedState::with_seed(0xe7e2);
+        let kinds = [
+            hasher.hash_one((root, long)),
+            shape,
+            hasher.hash_one((shape, long)),
+        ];
+        let often = self.0.get(&shape).is_some_and(|of| of.traces >= OFTEN);
+        let kinds = if often { &kinds[..] } else { &kinds[..2] };
+        // The narrowest kind that has an account decides, and one is opened for each narrower one.
+        let has_account = |kind: &u64| self.0.contains_key(kind);
+        let at = kinds.iter().rposition(has_account);
+        let account = at.and_then(|at| self.0.get_mut(&kinds[at]));
+        let kept = match account {
+            Some(account) => account.pay(chance),
+            None => rng.random::<f32>() < chance,
+        };
+        for &kind in &kinds[at.map_or(0, |at| at + 1)..] {
+            if self.0.len() < KINDS {
+                self.0.insert(kind, Account::opened(kept, chance, rng));
+            }
         }
         kept
     }
@@ -125,44 +183,74 @@ mod tests {
         assert_eq!(place.level(), None);
     }
 
-    fn traces_of(token: u32) -> Sampled {
-        let span = SampledSpan {
-            parent: None,
+    /// A trace of a root and a child.
+    fn trace(child: u32, duration: u64) -> Sampled {
+        let span = |parent, token| SampledSpan {
+            parent,
             token: Token(token),
             status: StatusCode::Unset,
             profile: 0,
             start: 0,
-            duration: 1,
+            duration,
         };
         Sampled {
-            spans: vec![span],
+            spans: vec![span(None, 0), span(Some(0), child)],
             links: Vec::new(),
         }
     }
 
-    #[test]
-    fn of_each_shape_as_many_are_kept_as_chances_add_up_to() {
-        let rng = &mut stream(2, "credit");
+    /// How many of such traces are kept, and what their chances add up to.
+    fn kept(traces: &[(Sampled, f32)], rng: &mut Rng) -> (f32, f32) {
         let mut credit = Credit::default();
-        for token in 0..50 {
-            let drawn = traces_of(token);
-            let chances = (0..40).map(|at| (at % 7) as f32 / 8.0);
-            let sum: f32 = chances.clone().sum();
-            let kept = chances.filter(|&chance| credit.keeps(&drawn, chance, rng));
-            let kept = kept.count() as f32;
-            assert!((kept - sum).abs() <= 1.0, "{kept} of {sum}");
+        let kept = |(drawn, chance): &&(Sampled, f32)| credit.keeps(drawn, *chance, rng);
+        let kept = traces.iter().filter(kept).count();
+        (kept as f32, traces.iter().map(|(_, chance)| chance).sum())
+    }
+
+    #[test]
+    fn of_each_kind_as_many_are_kept_as_chances_add_up_to() {
+        for seed in 0..20 {
+            let rng = &mut stream(seed, "credit");
+            let chance = |at: u32| (at % 7) as f32 / 8.0;
+            let one_shape = (0..30).map(|at| (trace(1, at.into()), chance(at)));
+            let one_shape: Vec<(Sampled, f32)> = one_shape.collect();
+            let (count, sum) = kept(&one_shape, rng);
+            assert!((count - sum).abs() <= 1.0, "{count} of {sum}");
+            let one_length = (0..400).map(|at| (trace(at, 9), chance(at)));
+            let one_length: Vec<(Sampled, f32)> = one_length.collect();
+            let (count, sum) = kept(&one_length, rng);
+            assert!((count - sum).abs() <= 1.0, "{count} of {sum}");
         }
     }
 
     #[test]
+    fn of_a_frequent_shape_slow_traces_come_evenly_too() {
+        let rng = &mut stream(3, "credit");
+        let mut credit = Credit::default();
+        let (mut slow, mut sum) = (0.0_f32, 0.0);
+        for at in 0..4_000 {
+            let is_slow = rng.random::<f32>() < 0.05;
+            let drawn = trace(1, if is_slow { 900 } else { 9 });
+            let chance = (at % 5) as f32 / 8.0;
+            if credit.keeps(&drawn, chance, rng) && is_slow {
+                slow += 1.0;
+            }
+            sum += if is_slow { chance } else { 0.0 };
+        }
+        assert!((slow - sum).abs() <= 3.0, "{slow} of {sum}");
+    }
+
+    #[test]
     fn each_trace_is_kept_with_its_own_chance() {
-        let chances = [0.1, 0.7, 0.4, 0.9];
-        let mut kept = [0_u32; 4];
+        // Some of one shape, some of one length, some of neither.
+        let traces = [(1, 9), (1, 9), (2, 9), (1, 900), (3, 9), (2, 900)];
+        let chances = [0.1, 0.7, 0.4, 0.9, 0.5, 0.2];
+        let mut kept = [0_u32; 6];
         for seed in 0..4_000 {
             let rng = &mut stream(seed, "credit");
             let mut credit = Credit::default();
-            for (kept, chance) in kept.iter_mut().zip(chances) {
-                *kept += u32::from(credit.keeps(&traces_of(1), chance, rng));
+            for ((kept, (child, long)), chance) in kept.iter_mut().zip(traces).zip(chances) {
+                *kept += u32::from(credit.keeps(&trace(child, long), chance, rng));
             }
         }
         for (kept, chance) in kept.into_iter().zip(chances) {

@@ -256,14 +256,14 @@ impl Sampler {
 /// Has the learner tell what a snapshot draws from what was observed, if that is due: the snapshot
 /// with what came of it.
 pub fn tell_apart(learner: &mut Learner, published: Published) -> Published {
-    let Some(count) = learner.to_tell_apart() else {
+    let Some(telling) = learner.to_tell_apart() else {
         return published;
     };
     match Sampler::new(&published) {
         Ok(sampler) => {
             let rng = &mut stream(published.number, "told apart");
-            let drawn = sampler.keep_all().sample_many(rng, count, None);
-            learner.tell_apart(&published, &drawn)
+            let drawn = sampler.keep_all().sample_many(rng, telling.count(), None);
+            learner.tell_apart(&published, telling, &drawn)
         }
         // Whoever is to draw from it says so.
         Err(_) => published,

@@ -1,8 +1,10 @@
 //! `make online`: one pass in time order through a learner, measured as it learns.
 //!
 //! `online DATA [OUTPUT] [MODELS] [NAME...]`: DATA holds folders with train.jsonl.zst and
-//! test.jsonl.zst. A fifth of each corpus, by trace, is held out; the rest goes through a learner
-//! with the connector's defaults, once, in the order of time. A fixed number of optimiser steps a
+//! test.jsonl.zst. A fifth of each corpus, by trace, is held out; the rest goes through a learner,
+//! once, in the order of time. It has the connector's defaults, but that what came lately counts
+//! no more than what came first (`recent` is 0, or `ONLINE_RECENT`): it is compared with a model that
+//! was trained on all of them at once. A fixed number of optimiser steps a
 //! trace (`ONLINE_STEPS`) stands in place of the clock, so that a run can be repeated. At
 //! checkpoints, traces are drawn from what is published then and compared with the held-out ones.
 //! MODELS/NAME/1.model, as `make tables` leaves them, is the offline model to compare with; where
@@ -86,6 +88,7 @@ fn main() -> Result<()> {
     let models = PathBuf::from(arguments.next().unwrap_or_else(|| "target/tables".into()));
     let names: Vec<String> = arguments.collect();
     let steps: f64 = setting("ONLINE_STEPS", 1.0);
+    let recent: f64 = setting("ONLINE_RECENT", 0.0);
     let most = setting("ONLINE_TRACES", usize::MAX);
 
     let mut folders = Vec::new();
@@ -105,7 +108,7 @@ fn main() -> Result<()> {
     let mut passes = Vec::new();
     for (name, folder) in folders {
         let model = models.join(&name).join("1.model");
-        let pass = pass(&name, &folder, &model, (steps, most));
+        let pass = pass(&name, &folder, &model, (steps, recent, most));
         match pass.with_context(|| name.clone())? {
             Some(pass) => passes.push(pass),
             None => println!("{name}: left out, it has too few traces"),
@@ -118,7 +121,7 @@ fn main() -> Result<()> {
         std::fs::write(file, curve(pass))?;
     }
     let file = output.join("online.md");
-    std::fs::write(&file, page(&passes, steps))?;
+    std::fs::write(&file, page(&passes, (steps, recent)))?;
     println!("wrote {}", file.display());
     Ok(())
 }
@@ -159,7 +162,7 @@ fn pass(
     name: &str,
     folder: &Path,
     model: &Path,
-    (steps, most): (f64, usize),
+    (steps, recent, most): (f64, f64, usize),
 ) -> Result<Option<Pass>> {
     let texts = Arc::new(Interner::default());
     let [mut train, held_out, second] = read(folder, &texts)?;
@@ -187,9 +190,7 @@ fn pass(
     };
     let began = Instant::now();
     let settings = LearnerSettings {
-        recent: setting("ONLINE_RECENT", LearnerSettings::default().recent),
-        passes: setting("ONLINE_PASSES", LearnerSettings::default().passes),
-        spans_told_apart: setting("ONLINE_TOLD", LearnerSettings::default().spans_told_apart),
+        recent,
         ..LearnerSettings::default()
     };
     let mut learner = Learner::new(settings, texts.clone(), 1);
@@ -231,11 +232,10 @@ fn pass(
             figures: figures(&held_out, &drawn, &texts)?,
         };
         println!(
-            "{name}: {at} traces, {} steps, {:?} serves, told {:?} fit {}, {seconds:.0} s: {:.3?}; nats: VAE {:.1?}, served {:.1?}, grammar {:.1?}",
+            "{name}: {at} traces, {} steps, {:?} serves, of its draws {:.2?} are kept, {seconds:.0} s: {:.3?}; nats: VAE {:.1?}, served {:.1?}, grammar {:.1?}",
             point.steps,
             point.serving,
             published.discriminator.as_ref().map(|d| d.kept()),
-            learner.vocabulary().size(),
             point.figures,
             status.held_out_vae,
             status.held_out_served,
@@ -297,10 +297,11 @@ impl Pass {
     }
 }
 
-fn page(passes: &[Pass], steps: f64) -> String {
+fn page(passes: &[Pass], (steps, recent): (f64, f64)) -> String {
     let mut page = format!(
-        "# One pass online\n\nMade by `make online DATA=... ONLINE_STEPS={steps}`: 60% of the traces of each corpus, \
-         by trace, go once through a learner with the connector's defaults, in the order of time, \
+        "# One pass online\n\nMade by `make online DATA=... ONLINE_STEPS={steps} ONLINE_RECENT={recent}`: 60% of the traces of each corpus, \
+         by trace, go once through a learner with the connector's defaults (but `recent: {recent}`, so that all traces \
+         count alike as they do offline, where it is 0), in the order of time, \
          {steps} optimiser steps a trace at most; a score each {SCORE_EVERY} traces decides what is published. \
          At each checkpoint as many traces are drawn from what is published then as there are held-out ones \
          (another 20%, from the whole time: a pass that has seen the beginning only is judged by what is to come too). \

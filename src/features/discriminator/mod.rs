@@ -178,6 +178,31 @@ impl Discriminator {
         Ok(discriminator)
     }
 
+    /// The same, but that bounds are settled by other drawn traces: those of a generator that has
+    /// moved on a little, none of which any forest has learnt from.
+    pub fn with_bounds<'a>(
+        &self,
+        observed: impl Iterator<Item = (&'a Trace, &'a [Token], f32)> + Clone,
+        drawn: &[Sampled],
+    ) -> Self {
+        let mut look = Look::default();
+        let seen = observed.map(|(trace, tokens, weight)| {
+            look.summary.of_observed(trace, tokens);
+            (look.summary.root(), weight)
+        });
+        let seen: Vec<(Root, f32)> = seen.collect();
+        let told = drawn.iter().map(|drawn| {
+            let odds = self.tell(drawn, &mut look);
+            (look.summary.root(), odds)
+        });
+        let told: Vec<(Root, f32)> = told.collect();
+        let roots: Vec<Root> = told.iter().map(|&(root, _)| root).collect();
+        Self {
+            strata: Strata::of(&seen, &roots, &told),
+            ..self.clone()
+        }
+    }
+
     /// The chance that a drawn trace is kept.
     pub fn keeps(&self, drawn: &Sampled, look: &mut Look) -> f32 {
         let odds = self.tell(drawn, look);
@@ -434,6 +459,42 @@ mod tests {
         let share = f64::from(kept) / 1_000.0;
         assert!((share - discriminator.kept()).abs() < 0.15, "{share}");
         assert!(share > 0.2, "{share}");
+    }
+
+    #[test]
+    fn a_generator_that_moved_on_keeps_the_observed_mix_under_new_bounds() {
+        let rng = &mut stream(3, "discriminator");
+        // It has become too slow in three of four cases.
+        let slow = |rng: &mut Rng| loop {
+            let drawn = times(rng, false);
+            if drawn[0] > 4_000 || rng.random::<f32>() < 0.33 {
+                return drawn;
+            }
+        };
+        let traces: Vec<Trace> = (0..400).map(|_| observed(times(rng, true))).collect();
+        let samples: Vec<Sampled> = (0..800).map(|_| drawn(slow(rng))).collect();
+        let seen = traces.iter().map(|trace| (trace, &TOKENS[..], 1.0));
+        let old = fitted();
+        let mut share = |discriminator: &Discriminator| {
+            let mut look = Look::default();
+            let kept: Vec<(f32, bool)> = (0..4_000)
+                .map(|_| slow(rng))
+                .map(|times| {
+                    let chance = discriminator.keeps(&drawn(times), &mut look);
+                    (chance, times[0] > 4_000)
+                })
+                .collect();
+            let sum = |slow: bool| {
+                let some = kept.iter().filter(|(_, is)| !slow || *is);
+                some.map(|(chance, _)| chance).sum::<f32>()
+            };
+            sum(true) / sum(false)
+        };
+        let (before, after) = (share(&old), share(&old.with_bounds(seen, &samples)));
+        assert!(
+            before > 0.65 && (after - 0.5).abs() < 0.07,
+            "{before} {after}"
+        );
     }
 
     #[test]
