@@ -11,8 +11,9 @@ const FIRST_TOLD: u64 = 100;
 /// Steps after which that is learnt anew, at most: sooner once they have doubled.
 const TOLD_AGAIN: u64 = 5_000;
 /// Where codes were fitted anew, the VAE has this part of its steps so far to learn them before it
-/// is, and so many at least. As long is what serves served at least before a newer VAE does.
-const A_WHILE: (u64, u64) = (20, 40);
+/// is, and so many at least and at most: a change of the traffic is not to wait for long. As long
+/// does what serves serve at least before a newer VAE does.
+const A_WHILE: (u64, u64, u64) = (20, 40, 500);
 /// Traces drawn for that: of each that is kept so many, and at most so many.
 const DRAWN: (u64, u64) = (5, 16_000);
 /// Which part of them is enough to say anew how many of a newer VAE's are kept.
@@ -55,8 +56,8 @@ impl Telling {
 }
 
 fn a_while(steps: u64) -> u64 {
-    let (part, least) = A_WHILE;
-    (steps / part).clamp(least, TOLD_AGAIN)
+    let (part, least, most) = A_WHILE;
+    (steps / part).clamp(least, most)
 }
 
 impl Default for Told {
