@@ -192,7 +192,7 @@ impl Learner {
 
     /// Fits codes anew where that is due; whether it did.
     ///
-    /// Takes time in proportion to the replay; due when a quarter more traces were learnt than at the
+    /// Takes time in proportion to the replay; due when half as many traces again were learnt as at the
     /// last fit (of the first few, twice as many), or at least 4 replays more, and soon after the
     /// vocabulary has grown or the traffic has changed.
     pub fn refit(&mut self) -> bool {
@@ -209,7 +209,7 @@ impl Learner {
             .map(|after| drifted + after)
             .any(|due| drifted > 0 && at < due && due <= learnt);
         let grown = self.vocabulary.size() > size;
-        let growth = if at < FEW { at } else { at / 4 };
+        let growth = if at < FEW { at } else { at / 2 };
         let due = match at {
             0 => learnt >= FIRST_FIT,
             _ if changed => true,
