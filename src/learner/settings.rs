@@ -34,7 +34,7 @@ pub struct LearnerSettings {
     /// Whether drawn traces are told from observed ones, and fewer of those kept that are.
     pub discriminator: bool,
     /// Spans drawn to learn that from, at most: the learner does nothing else until it has, 25
-    /// to 60 us a span.
+    /// to 60 us a span. Half as many are drawn, and only looked at, for each newer VAE that serves.
     pub spans_told_apart: usize,
     /// The VAE; none leaves the grammar to serve for good.
     pub vae: Option<VaeSettings>,

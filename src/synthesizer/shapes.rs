@@ -84,13 +84,15 @@ pub(super) fn shape_of_sampled(sampled: &Sampled) -> u64 {
 fn shape(spans: impl Iterator<Item = (u32, Option<u32>)>) -> u64 {
     let hasher = foldhash::quality::FixedState::with_seed(7);
     let spans: Vec<(u32, Option<u32>)> = spans.collect();
-    let mut below: Vec<Vec<u64>> = vec![Vec::new(); spans.len()];
+    // The sum of the hashes of the children: whatever their order.
+    let mut below = vec![0_u64; spans.len()];
     for (at, &(token, parent)) in spans.iter().enumerate().rev() {
-        let mut children = std::mem::take(&mut below[at]);
-        children.sort_unstable();
-        let hash = hasher.hash_one((token, children));
+        let hash = hasher.hash_one((token, below[at]));
         match parent {
-            Some(parent) => below[parent as usize].push(hash),
+            Some(parent) => {
+                let sum = &mut below[parent as usize];
+                *sum = sum.wrapping_add(hash);
+            }
             None => return hash,
         }
     }

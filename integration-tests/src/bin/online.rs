@@ -3,7 +3,7 @@
 //! `online DATA [OUTPUT] [MODELS] [NAME...]`: DATA holds folders with train.jsonl.zst and
 //! test.jsonl.zst. A fifth of each corpus, by trace, is held out; the rest goes through a learner,
 //! once, in the order of time. It has the connector's defaults, but that what came lately counts
-//! no more than what came first (`recent` is 0, or `ONLINE_RECENT`): it is compared with a model that
+//! no more than what came first (`recent` is 0): it is compared with a model that
 //! was trained on all of them at once. A fixed number of optimiser steps a
 //! trace (`ONLINE_STEPS`) stands in place of the clock, so that a run can be repeated. At
 //! checkpoints, traces are drawn from what is published then and compared with the held-out ones.
@@ -88,7 +88,6 @@ fn main() -> Result<()> {
     let models = PathBuf::from(arguments.next().unwrap_or_else(|| "target/tables".into()));
     let names: Vec<String> = arguments.collect();
     let steps: f64 = setting("ONLINE_STEPS", 1.0);
-    let recent: f64 = setting("ONLINE_RECENT", 0.0);
     let most = setting("ONLINE_TRACES", usize::MAX);
 
     let mut folders = Vec::new();
@@ -108,7 +107,7 @@ fn main() -> Result<()> {
     let mut passes = Vec::new();
     for (name, folder) in folders {
         let model = models.join(&name).join("1.model");
-        let pass = pass(&name, &folder, &model, (steps, recent, most));
+        let pass = pass(&name, &folder, &model, (steps, most));
         match pass.with_context(|| name.clone())? {
             Some(pass) => passes.push(pass),
             None => println!("{name}: left out, it has too few traces"),
@@ -121,7 +120,7 @@ fn main() -> Result<()> {
         std::fs::write(file, curve(pass))?;
     }
     let file = output.join("online.md");
-    std::fs::write(&file, page(&passes, (steps, recent)))?;
+    std::fs::write(&file, page(&passes, steps))?;
     println!("wrote {}", file.display());
     Ok(())
 }
@@ -162,7 +161,7 @@ fn pass(
     name: &str,
     folder: &Path,
     model: &Path,
-    (steps, recent, most): (f64, f64, usize),
+    (steps, most): (f64, usize),
 ) -> Result<Option<Pass>> {
     let texts = Arc::new(Interner::default());
     let [mut train, held_out, second] = read(folder, &texts)?;
@@ -190,7 +189,7 @@ fn pass(
     };
     let began = Instant::now();
     let settings = LearnerSettings {
-        recent,
+        recent: 0.0,
         ..LearnerSettings::default()
     };
     let mut learner = Learner::new(settings, texts.clone(), 1);
@@ -297,11 +296,11 @@ impl Pass {
     }
 }
 
-fn page(passes: &[Pass], (steps, recent): (f64, f64)) -> String {
+fn page(passes: &[Pass], steps: f64) -> String {
     let mut page = format!(
-        "# One pass online\n\nMade by `make online DATA=... ONLINE_STEPS={steps} ONLINE_RECENT={recent}`: 60% of the traces of each corpus, \
-         by trace, go once through a learner with the connector's defaults (but `recent: {recent}`, so that all traces \
-         count alike as they do offline, where it is 0), in the order of time, \
+        "# One pass online\n\nMade by `make online DATA=... ONLINE_STEPS={steps}`: 60% of the traces of each corpus, \
+         by trace, go once through a learner with the connector's defaults (but `recent: 0`: all traces \
+         count alike, as they do offline), in the order of time, \
          {steps} optimiser steps a trace at most; a score each {SCORE_EVERY} traces decides what is published. \
          At each checkpoint as many traces are drawn from what is published then as there are held-out ones \
          (another 20%, from the whole time: a pass that has seen the beginning only is judged by what is to come too). \

@@ -167,11 +167,7 @@ impl Discriminator {
         let said: Vec<f32> = said.collect();
         table.widen(&said);
         discriminator.whole = table.grow(0..rows, &WIDE)?;
-        let told = unlearnt.iter().map(|drawn| {
-            let odds = discriminator.tell(drawn, &mut look);
-            (look.summary.root(), odds)
-        });
-        let told: Vec<(Root, f32)> = told.collect();
+        let told = discriminator.told(unlearnt, &mut look);
         roots.extend(told.iter().map(|&(root, _)| root));
         discriminator.strata = Strata::of(&seen, &roots, &told);
         discriminator.only_asked();
@@ -182,7 +178,7 @@ impl Discriminator {
     /// moved on a little, none of which any forest has learnt from.
     pub fn with_bounds<'a>(
         &self,
-        observed: impl Iterator<Item = (&'a Trace, &'a [Token], f32)> + Clone,
+        observed: impl Iterator<Item = (&'a Trace, &'a [Token], f32)>,
         drawn: &[Sampled],
     ) -> Self {
         let mut look = Look::default();
@@ -191,11 +187,7 @@ impl Discriminator {
             (look.summary.root(), weight)
         });
         let seen: Vec<(Root, f32)> = seen.collect();
-        let told = drawn.iter().map(|drawn| {
-            let odds = self.tell(drawn, &mut look);
-            (look.summary.root(), odds)
-        });
-        let told: Vec<(Root, f32)> = told.collect();
+        let told = self.told(drawn, &mut look);
         let roots: Vec<Root> = told.iter().map(|&(root, _)| root).collect();
         Self {
             strata: Strata::of(&seen, &roots, &told),
@@ -212,6 +204,15 @@ impl Discriminator {
     /// What it kept of the drawn traces on average when it was fitted.
     pub fn kept(&self) -> f64 {
         self.strata.kept
+    }
+
+    /// Of each drawn trace what decides of its kind, and its log-odds of being observed.
+    fn told(&self, drawn: &[Sampled], look: &mut Look) -> Vec<(Root, f32)> {
+        let tell = |drawn| {
+            let odds = self.tell(drawn, look);
+            (look.summary.root(), odds)
+        };
+        drawn.iter().map(tell).collect()
     }
 
     fn tell(&self, drawn: &Sampled, look: &mut Look) -> f32 {

@@ -162,12 +162,12 @@ impl Draw {
 }
 
 /// What shapes a structure is decoded from a level each, the rest comes by chance.
-pub(super) struct Evenly {
+pub(super) struct Decode {
     places: Vec<Place>,
     rest: Draw,
 }
 
-impl Evenly {
+impl Decode {
     /// Places of the structures, once their codes are decoded.
     pub(super) fn new(places: Vec<Place>, rng: &mut Rng) -> Self {
         Self {
@@ -177,7 +177,7 @@ impl Evenly {
     }
 }
 
-impl Choose for Evenly {
+impl Choose for Decode {
     fn choose(
         &mut self,
         trace: usize,
@@ -229,5 +229,26 @@ impl Choose for Draw {
 
     fn number(&mut self, trace: usize) -> f64 {
         self.0[trace].random()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chance::stream;
+
+    #[test]
+    fn whatever_was_decoded_before_an_outcome_has_its_share() {
+        let places: Vec<Place> = (0..1_600)
+            .map(|at| Place::new((f64::from(at) + 0.5) / 1_600.0))
+            .collect();
+        let mut decode = Decode::new(places, &mut stream(1, "decode"));
+        let mut seen = [[0; 3]; 2];
+        for trace in 0..1_600 {
+            let first = decode.choose(trace, 0, Event::Token, &[1.0, 3.0], &|_| true);
+            let second = decode.choose(trace, 0, Event::Arity, &[2.0, 1.0, 1.0], &|_| true);
+            seen[first][second] += 1;
+        }
+        assert_eq!(seen, [[200, 100, 100], [600, 300, 300]]);
     }
 }

@@ -23,7 +23,7 @@ use crate::features::timing::Coder;
 use crate::features::{Sampled, SampledSpan, Token};
 use crate::model::{Example, VaeError, Weights};
 use crate::trace::{Link, StatusCode};
-use choice::{Choose, Draw, Evenly, Median, cell};
+use choice::{Choose, Decode, Draw, Median, cell};
 use latents::{Replay, Told};
 pub(super) use structure::Growing;
 use structure::Structure;
@@ -47,7 +47,7 @@ pub(super) struct VaeSampler {
     services: Arc<[u32]>,
     /// The prior of z_G: shares.
     prior: Vec<f32>,
-    /// Levels that structures are decoded from; none where they are drawn independently.
+    /// Levels that structures are decoded from; none where they are independent.
     levels: Option<Sequence>,
     max_spans: usize,
     /// One for each trace abreast.
@@ -205,16 +205,8 @@ impl VaeSampler {
             growing.push(begin(code));
             places.push(place);
         }
-        match &self.levels {
-            Some(_) => {
-                let mut choose = Evenly::new(places, rng);
-                self.structure.grow(&mut growing, &mut choose);
-            }
-            None => {
-                let mut choose = Draw::new(count, rng);
-                self.structure.grow(&mut growing, &mut choose);
-            }
-        }
+        let mut choose = Decode::new(places, rng);
+        self.structure.grow(&mut growing, &mut choose);
         growing
     }
 
