@@ -1,10 +1,12 @@
 //! `make tables`: trains, samples and evaluates on every corpus of a folder, and writes a page.
 //!
 //! `tables [--ablations] DATA [OUTPUT] [SEEDS] [NAME...]`: DATA holds folders with train.jsonl.zst and
-//! test.jsonl.zst. Each is split at random by trace; one model a seed is trained; `doppelspan
-//! evaluate` measures them together. What is there already is not made again, so that it can be
-//! stopped and started. OUTPUT gets results.md and a report (HTML, JSON) a corpus. With
-//! `--ablations` a further model is trained a corpus, of seed 1 and without z_G.
+//! test.jsonl.zst. A seed is a split at random by trace, a model trained on one part of it, draws from
+//! that, and what `doppelspan evaluate` says of them and of the controls: the page has the means over
+//! seeds, so that the chance of one split is not taken for the model. What is there already is not made
+//! again, so that it can be stopped and started. OUTPUT gets results.md, and of each corpus the report
+//! of seed 1; those of the others are brief. With `--ablations` a further model is trained a corpus, of
+//! seed 1 and without z_G.
 
 #![allow(
     clippy::disallowed_methods,
@@ -17,11 +19,10 @@ mod page;
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use page::Corpus;
 
@@ -29,10 +30,11 @@ use page::Corpus;
 const LEAST: usize = 2_000;
 /// Parts of a corpus and up to which share of the traces they go.
 const PARTS: [(&str, f64); 3] = [("train", 0.6), ("held-out", 0.8), ("second", 1.0)];
-/// Trainings, and then evaluations, at a time.
+/// Splits, then trainings, then evaluations at a time.
 const ABREAST: usize = 2;
 const ABLATIONS: &str = "--ablations";
-/// What the file of the model without z_G is called.
+/// What the file of a model is called, and that of one without z_G.
+const WHOLE: &str = "whole";
 const NO_CODE: &str = "no-code";
 
 /// Runs a program and leaves in a file how much of the processor it used: a child's use can't be
@@ -98,48 +100,127 @@ fn main() -> Result<()> {
         data.display()
     );
 
-    let mut ready = Vec::new();
+    let seeds: Vec<u64> = (1..=seeds).collect();
+    let mut ready: Vec<Case> = Vec::new();
     for (name, folder) in corpora {
-        let work = work.join(&name);
-        let traces = split(&folder, &work).with_context(|| name.clone())?;
-        if traces < LEAST {
-            println!("{name}: left out, it has {traces} traces and {LEAST} are needed");
-        } else {
-            println!("{name}: {traces} traces");
-            ready.push((name, work));
+        for &seed in &seeds {
+            ready.push(Case {
+                name: name.clone(),
+                folder: folder.clone(),
+                work: work.join(&name),
+                seed,
+            });
         }
     }
-    train(&program, &ready, seeds, ablations)?;
-    evaluate_all(&program, &ready, (seeds, ablations))?;
+    abreast("splitting", &ready, split)?;
+    let mut corpora = Vec::new();
+    ready.retain(|case| {
+        if case.traces() >= LEAST {
+            corpora.extend((case.seed == 1).then(|| case.name.clone()));
+        } else if case.seed == 1 {
+            let (name, traces) = (&case.name, case.traces());
+            println!("{name}: left out, it has {traces} traces and {LEAST} are needed");
+        }
+        case.traces() >= LEAST
+    });
+    let also = ready.iter().filter(|case| ablations && case.seed == 1);
+    let models = ready.iter().map(|case| (case, WHOLE));
+    let models: Vec<(&Case, &str)> = models.chain(also.map(|case| (case, NO_CODE))).collect();
+    abreast("training", &models, |(case, model)| {
+        train(&program, case, model)
+    })?;
+    abreast("evaluating", &ready, |case| {
+        let next = corpora.iter().position(|name| *name == case.name);
+        let other = next.map(|at| &corpora[(at + 1) % corpora.len()]);
+        let other = other.filter(|other| **other != case.name);
+        let other = ready
+            .iter()
+            .find(|of| Some(&of.name) == other && of.seed == case.seed);
+        evaluate(&program, case, other, ablations)
+    })?;
     std::fs::create_dir_all(output.join("results"))?;
-    let corpora: Result<Vec<Corpus>> = ready
-        .iter()
-        .map(|(name, work)| Corpus::read(name, work, seeds))
-        .collect();
-    std::fs::write(output.join("results.md"), page::page(&corpora?, seeds)?)?;
-    for (name, work) in &ready {
-        let page = output.join("results").join(format!("{name}.html"));
-        std::fs::copy(work.join("report/report.html"), page)?;
+    let mut pages = Vec::new();
+    for name in &corpora {
+        let cases = ready.iter().filter(|case| case.name == *name);
+        let told = cases.clone().map(|case| case.at(""));
+        pages.push(Corpus::read(name, bars(name), &told.collect::<Vec<_>>())?);
+        let first = work.join(name).join("1/report/report.html");
+        std::fs::copy(first, output.join("results").join(format!("{name}.html")))?;
     }
+    std::fs::write(output.join("results.md"), page::page(&pages, seeds.len())?)?;
     println!("wrote {}", output.join("results.md").display());
     Ok(())
 }
 
-/// Splits a corpus by trace, once; how many traces it has.
-fn split(folder: &Path, work: &Path) -> Result<usize> {
-    let counted = work.join("traces");
-    if let Ok(told) = std::fs::read_to_string(&counted) {
-        return Ok(told.trim().parse()?);
+/// A corpus and a seed: a split, a model, a report.
+struct Case {
+    name: String,
+    /// Where its recordings are.
+    folder: PathBuf,
+    /// Where all that is made of it goes.
+    work: PathBuf,
+    seed: u64,
+}
+
+impl Case {
+    fn at(&self, file: &str) -> PathBuf {
+        self.work.join(self.seed.to_string()).join(file)
     }
-    std::fs::create_dir_all(work)?;
+
+    fn part(&self, part: &str) -> PathBuf {
+        self.at(&format!("{part}.jsonl.zst"))
+    }
+
+    fn model(&self, model: &str) -> PathBuf {
+        self.at(&format!("{model}.model"))
+    }
+
+    /// Traces that it has, once it was split.
+    fn traces(&self) -> usize {
+        let told = std::fs::read_to_string(self.at("traces")).ok();
+        told.and_then(|told| told.trim().parse().ok()).unwrap_or(0)
+    }
+}
+
+fn bars(name: &str) -> &'static str {
+    let bars = BARS.iter().find(|(corpus, _)| *corpus == name);
+    bars.map_or("", |(_, bars)| bars)
+}
+
+/// Does something to all of them, some at a time; ends with the first that fails.
+fn abreast<T: Sync>(what: &str, all: &[T], does: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let work = || {
+        while let at = next.fetch_add(1, Ordering::Relaxed)
+            && let Some(one) = all.get(at)
+            && !failed.load(Ordering::Relaxed)
+        {
+            println!("{what} {} of {}", at + 1, all.len());
+            does(one).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..ABREAST).map(|_| scope.spawn(work)).collect();
+        let ended = workers.into_iter().map(|one| one.join().expect("a worker"));
+        ended.fold(Ok(()), Result::and)
+    })
+}
+
+/// Splits a corpus by trace, once.
+fn split(case: &Case) -> Result<()> {
+    if case.at("traces").exists() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(case.at(""))?;
     let mut parts = Vec::new();
     for (part, _) in PARTS {
-        let file = std::fs::File::create(work.join(format!("{part}.jsonl.zst")))?;
+        let file = std::fs::File::create(case.part(part))?;
         parts.push(zstd::Encoder::new(file, 3)?);
     }
     let mut seen = std::collections::BTreeSet::new();
     for file in ["train.jsonl.zst", "test.jsonl.zst"] {
-        let Ok(file) = std::fs::File::open(folder.join(file)) else {
+        let Ok(file) = std::fs::File::open(case.folder.join(file)) else {
             continue;
         };
         for line in BufReader::new(zstd::Decoder::new(file)?).lines() {
@@ -150,7 +231,7 @@ fn split(folder: &Path, work: &Path) -> Result<usize> {
                     for scope in &mut resource.scope_spans {
                         scope.spans.retain(|span| {
                             seen.insert(span.trace_id.clone());
-                            part_of(&span.trace_id) == at
+                            part_of(&span.trace_id, case.seed) == at
                         });
                     }
                     resource.scope_spans.retain(|scope| !scope.spans.is_empty());
@@ -168,14 +249,14 @@ fn split(folder: &Path, work: &Path) -> Result<usize> {
     for part in parts {
         part.finish()?;
     }
-    std::fs::write(counted, seen.len().to_string())?;
-    Ok(seen.len())
+    Ok(std::fs::write(case.at("traces"), seen.len().to_string())?)
 }
 
 /// Which part a trace belongs to: the same in every run, and nothing to do with its time.
-fn part_of(trace: &[u8]) -> usize {
-    // FNV-1a, then mixed: ids may count up.
-    let hash = trace.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
+fn part_of(trace: &[u8], seed: u64) -> usize {
+    // FNV-1a from a start that is the seed's, then mixed: ids may count up.
+    let start = 0xcbf2_9ce4_8422_2325_u64 ^ (seed - 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let hash = trace.iter().fold(start, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
     let hash = (hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -183,81 +264,43 @@ fn part_of(trace: &[u8]) -> usize {
     PARTS.iter().position(|(_, up_to)| at < *up_to).unwrap_or(0)
 }
 
-/// Trains what is missing, some models at a time.
-fn train(program: &Path, ready: &[(String, PathBuf)], seeds: u64, ablations: bool) -> Result<()> {
-    let mut waiting: Vec<(String, PathBuf, String)> = Vec::new();
-    let seeds = (1..=seeds).map(|seed| seed.to_string());
-    for seed in seeds.chain(ablations.then(|| NO_CODE.to_owned())) {
-        for (name, work) in ready {
-            if !work.join(format!("{seed}.model")).exists() {
-                waiting.push((name.clone(), work.clone(), seed.clone()));
-            }
-        }
+/// Trains a model, if that was not done.
+fn train(program: &Path, case: &Case, model: &str) -> Result<()> {
+    if case.model(model).exists() {
+        return Ok(());
     }
-    waiting.reverse();
-    let (all, waiting) = (waiting.len(), Mutex::new(waiting));
-    let faults = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..ABREAST {
-            scope.spawn(|| {
-                while let Some((name, work, seed)) = {
-                    let mut waiting = waiting.lock().expect("a queue");
-                    let next = waiting.pop();
-                    if next.is_some() {
-                        println!("training {} of {all}", all - waiting.len());
-                    }
-                    next
-                } {
-                    let began = Instant::now();
-                    let fresh = work.join(format!("{seed}.part"));
-                    let times = work.join(format!("{seed}.times"));
-                    let ran = Command::new("sh")
-                        .args(["-c", TIMED, "sh"])
-                        .arg(&times)
-                        .arg(program)
-                        .arg("train")
-                        .arg("--input")
-                        .arg(work.join("train.jsonl.zst"))
-                        .arg("--output")
-                        .arg(&fresh)
-                        .args(match &*seed {
-                            NO_CODE => ["--seed", "1", "--set", "vae.codes=0"].to_vec(),
-                            seed => ["--seed", seed].to_vec(),
-                        })
-                        .output();
-                    let seconds = began.elapsed().as_secs();
-                    match ran {
-                        Ok(ran) if ran.status.success() => {
-                            let told = String::from_utf8_lossy(&ran.stdout);
-                            let told = told.lines().find(|line| line.contains("nats"));
-                            let used = std::fs::read_to_string(&times).unwrap_or_default();
-                            let used = processor_seconds(&used).unwrap_or(f64::NAN);
-                            println!(
-                                "{name}, seed {seed}: {seconds} s, {used:.0} of a processor; {}",
-                                told.unwrap_or("")
-                            );
-                            std::fs::write(
-                                work.join(format!("{seed}.seconds")),
-                                seconds.to_string(),
-                            )
-                            .ok();
-                            std::fs::rename(fresh, work.join(format!("{seed}.model"))).ok();
-                        }
-                        Ok(ran) => faults.lock().expect("faults").push(format!(
-                            "{name}, seed {seed}: {}",
-                            String::from_utf8_lossy(&ran.stderr)
-                        )),
-                        Err(fault) => faults.lock().expect("faults").push(fault.to_string()),
-                    }
-                }
-            });
-        }
-    });
-    let faults = faults.into_inner().expect("faults");
-    if !faults.is_empty() {
-        bail!("{}", faults.join("\n"));
-    }
-    Ok(())
+    let began = Instant::now();
+    let (name, seed) = (&case.name, case.seed);
+    let fresh = case.at(&format!("{model}.part"));
+    let times = case.at(&format!("{model}.times"));
+    let ran = Command::new("sh")
+        .args(["-c", TIMED, "sh"])
+        .arg(&times)
+        .arg(program)
+        .arg("train")
+        .arg("--input")
+        .arg(case.part("train"))
+        .arg("--output")
+        .arg(&fresh)
+        .args(["--seed", &seed.to_string()])
+        .args(["--set", "vae.codes=0"].iter().filter(|_| model == NO_CODE))
+        .output()?;
+    ensure!(
+        ran.status.success(),
+        "{name}, seed {seed}: {}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
+    let seconds = began.elapsed().as_secs();
+    let told = String::from_utf8_lossy(&ran.stdout);
+    let told = told.lines().find(|line| line.contains("nats"));
+    let used = std::fs::read_to_string(&times).unwrap_or_default();
+    let used = processor_seconds(&used).unwrap_or(f64::NAN);
+    println!(
+        "{name}, seed {seed}: {seconds} s, {used:.0} of a processor; {}",
+        told.unwrap_or("")
+    );
+    std::fs::write(case.at(&format!("{model}.seconds")), seconds.to_string())?;
+    Ok(std::fs::rename(fresh, case.model(model))?)
 }
 
 /// What a shell says of the processor's time that a program used: user and system, seconds. The
@@ -271,76 +314,63 @@ fn processor_seconds(told: &str) -> Option<f64> {
     line.split_whitespace().map(seconds).sum()
 }
 
-/// Measures the models of every corpus, two corpora at a time.
-fn evaluate_all(program: &Path, ready: &[(String, PathBuf)], how: (u64, bool)) -> Result<()> {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        while let at = next.fetch_add(1, Ordering::Relaxed)
-            && let Some((name, work)) = ready.get(at)
-        {
-            let other = &ready[(at + 1) % ready.len()];
-            let other = (other.0 != *name).then_some(other.1.as_path());
-            evaluate(program, (name, work), other, how)?;
-        }
-        Ok(())
+/// Measures a model, if that was not done. Of the other corpus, if there is one, the model is told
+/// apart as well: which of two systems a trace comes from.
+fn evaluate(program: &Path, case: &Case, other: Option<&Case>, ablations: bool) -> Result<()> {
+    let first = case.seed == 1;
+    let bars = bars(&case.name);
+    let also = if ablations && first {
+        " and ablations"
+    } else {
+        ""
     };
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..ABREAST).map(|_| scope.spawn(work)).collect();
-        let mut workers = workers.into_iter();
-        workers.try_for_each(|worker| worker.join().expect("a worker"))
-    })
-}
-
-/// Measures the models of a corpus together, if that was not done. Of the other corpus, if there
-/// is one, the first model is told apart as well: which of two systems a trace comes from.
-fn evaluate(
-    program: &Path,
-    (name, work): (&str, &Path),
-    other: Option<&Path>,
-    (seeds, ablations): (u64, bool),
-) -> Result<()> {
-    let ablation = format!("no z_G={}", work.join(format!("{NO_CODE}.model")).display());
-    let ablation = ["--ablation", &ablation].into_iter().filter(|_| ablations);
-    let bars = BARS.iter().find(|(corpus, _)| *corpus == name);
-    let bars = bars.map_or("", |(_, bars)| bars);
-    let also = if ablations { " and ablations" } else { "" };
-    let made = format!("{seeds} {bars}{also}");
-    let told = work.join("report/seeds");
+    let made = format!("{bars}{also}");
+    let told = case.at("report/made");
     if std::fs::read_to_string(&told).is_ok_and(|told| told == made) {
         return Ok(());
     }
-    println!("evaluating {name}");
-    let part = |part: &str| work.join(format!("{part}.jsonl.zst"));
     let mut command = Command::new(program);
     command
         .arg("evaluate")
         .arg("--train")
-        .arg(part("train"))
+        .arg(case.part("train"))
         .arg("--held-out")
-        .arg(part("held-out"))
+        .arg(case.part("held-out"))
         .arg("--second")
-        .arg(part("second"))
+        .arg(case.part("second"))
         .arg("--model")
-        .args((1..=seeds).map(|seed| work.join(format!("{seed}.model"))))
-        .args(ablation)
+        .arg(case.model(WHOLE))
+        .args(["--seed", &case.seed.to_string()])
         .arg("--output")
-        .arg(work.join("report"));
+        .arg(case.at("report"));
+    if !first {
+        command.arg("--brief");
+    } else if ablations {
+        let model = case.model(NO_CODE);
+        command.arg("--ablation");
+        command.arg(format!("no z_G={}", model.display()));
+    }
     for bar in bars.split_whitespace() {
         command.args(["--bar", bar]);
     }
     if let Some(other) = other {
         command
             .arg("--other-train")
-            .arg(other.join("train.jsonl.zst"))
+            .arg(other.part("train"))
             .arg("--other-held-out")
-            .arg(other.join("held-out.jsonl.zst"))
+            .arg(other.part("held-out"))
             .arg("--other-model")
-            .arg(other.join("1.model"));
+            .arg(other.model(WHOLE));
     }
-    let ran = command.status()?;
-    ensure!(ran.success(), "{name}: evaluate failed");
-    std::fs::write(told, made)?;
-    Ok(())
+    let ran = command.output()?;
+    ensure!(
+        ran.status.success(),
+        "{}, seed {}: {}",
+        case.name,
+        case.seed,
+        String::from_utf8_lossy(&ran.stderr)
+    );
+    Ok(std::fs::write(told, made)?)
 }
 
 #[cfg(test)]
