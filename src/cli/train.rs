@@ -13,7 +13,7 @@ use crate::features::{Interner, InternerSettings};
 use crate::learner::{Checkpoint, Learner, LearnerSettings, Serving};
 use crate::model::VaeSettings;
 use crate::model::vae::one_core;
-use crate::synthesizer::tell_apart;
+use crate::synthesizer::{tell_apart, try_out};
 
 /// Steps, at most, unless given.
 const STEPS: u64 = 6_000;
@@ -123,6 +123,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     // One core: more would only wait for each other, and what is summed where would vary.
     let _core = one_core();
     train(arguments, &mut learner, steps)?;
+    try_out(&mut learner);
     learner.settle();
     if let Some(published) = learner.snapshot() {
         tell_apart(&mut learner, published);

@@ -14,7 +14,7 @@ use super::exchange::{Arrived, Exchange};
 use super::gauge::LearnerGauge;
 use crate::learner::{Broken, Checkpoint, Drift, Judgement, Learner, Published, Serving, Standing};
 use crate::model::vae::one_core;
-use crate::synthesizer::tell_apart;
+use crate::synthesizer::{tell_apart, try_out};
 use crate::trace::Trace;
 
 /// Traces taken in one go before training has its turn.
@@ -140,6 +140,7 @@ impl Teacher {
                     let published = tell_apart(&mut self.learner, published);
                     self.publish(published);
                 }
+                try_out(&mut self.learner);
                 budget.spend(worked() - before);
                 (since_score, scored_at) = (Duration::ZERO, seen);
             }
@@ -356,6 +357,7 @@ impl Teacher {
                 steps = status.steps,
                 held_out_nats_vae = status.held_out_vae,
                 held_out_nats_grammar = status.held_out_grammar,
+                tried = ?status.tried,
                 "another sampler serves"
             );
         }

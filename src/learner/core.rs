@@ -299,8 +299,9 @@ impl Learner {
     }
 
     /// Scores grammar and VAE on held-out traces, and returns a snapshot if one is to be published:
-    /// a VAE that needs fewer nats than the grammar and no more than the one that serves, or else,
-    /// as long as no VAE serves, the newest grammar.
+    /// a VAE that needs fewer nats than the grammar (or not many more, where its traces are told from
+    /// observed ones less surely) and no more than the one that serves, or else, as long as no VAE
+    /// serves, the newest grammar.
     pub fn score(&mut self) -> Result<Option<Published>, Broken> {
         if self.fit.at == 0 {
             return Ok(None);
@@ -324,6 +325,8 @@ impl Learner {
         self.status.held_out_vae = Some(mean(&candidate));
         self.status.held_out_served = served.as_deref().map(mean);
         self.draw_curve(mean(&candidate), mean(&grammar));
+        let leeway = self.told.leeway();
+        let grammar: Vec<f64> = grammar.iter().map(|nats| nats * leeway).collect();
         let scores = Scores {
             candidate: &candidate,
             served: served.as_deref(),
@@ -353,20 +356,26 @@ impl Learner {
         }
     }
 
-    /// Ends a training whose newest weights are what is kept: the grammar serves if they lost the last
-    /// score. While it runs, a VAE that won before may go on serving as it was; that one is not kept.
+    /// Ends a training whose newest weights are what is kept: they serve unless they lost the last score.
+    /// While it runs, a VAE that won before may go on serving as it was; that one is not kept.
     pub fn settle(&mut self) {
         let Status {
             held_out_vae,
             held_out_grammar,
+            serving,
             ..
         } = self.status;
-        let lost = held_out_vae
-            .zip(held_out_grammar)
-            .is_some_and(|(vae, grammar)| vae >= grammar);
-        if self.status.serving == Serving::Vae && lost {
-            self.served = None;
-            self.status.serving = Serving::Grammar;
+        let leeway = self.told.leeway();
+        let Some((vae, grammar)) = held_out_vae.zip(held_out_grammar) else {
+            return;
+        };
+        match serving {
+            Serving::Vae if vae >= grammar * leeway => {
+                self.served = None;
+                self.status.serving = Serving::Grammar;
+            }
+            Serving::Grammar if vae < grammar * leeway => self.status.serving = Serving::Vae,
+            _ => {}
         }
     }
 
@@ -548,7 +557,7 @@ impl Learner {
         Some(self.published(Generator::Vae(Arc::new(weights))))
     }
 
-    fn published(&self, generator: Generator) -> Published {
+    pub(super) fn published(&self, generator: Generator) -> Published {
         let drawn_by_vae = matches!(generator, Generator::Vae(_));
         Published {
             discriminator: self.told.by.clone().filter(|_| drawn_by_vae),

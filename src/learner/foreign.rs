@@ -143,13 +143,14 @@ impl Learner {
             let grammar = examples
                 .iter()
                 .map(|asked| other.grammar.nats(&asked.example));
-            let grammar: Vec<f64> = grammar.map(|nats| nats.total()).collect();
+            let leeway = other.told.leeway();
+            let grammar: Vec<f64> = grammar.map(|nats| nats.total() * leeway).collect();
             if let Some(vae) = other.candidate_nats(&examples)? {
                 let (behind, error) = difference(&vae, &grammar);
                 if behind > ERRORS * error {
                     return Ok(Judgement::Worse {
                         vae: mean(&vae),
-                        grammar: mean(&grammar),
+                        grammar: mean(&grammar) / leeway,
                     });
                 }
             }

@@ -21,4 +21,4 @@ pub use foreign::{Judgement, Standing};
 pub use published::{Generator, Published};
 pub use settings::LearnerSettings;
 pub use status::{Loss, Serving, Status};
-pub use told_apart::Telling;
+pub use told_apart::{Telling, Trial};

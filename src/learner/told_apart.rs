@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::core::FIRST_STEP;
-use super::{Learner, Published, Serving};
+use super::{Generator, Learner, Published, Serving};
 use crate::features::{Discriminator, Sampled};
 
 /// Steps before drawn traces are first told from observed ones.
@@ -15,9 +15,17 @@ const TOLD_AGAIN: u64 = 5_000;
 /// does what serves serve at least before a newer VAE does.
 const A_WHILE: (u64, u64, u64) = (20, 40, 500);
 /// Traces drawn for that: of each that is kept so many, and at most so many.
-const DRAWN: (u64, u64) = (5, 16_000);
+const DRAWN: (usize, usize) = (5, 16_000);
 /// Which part of them is enough to say anew how many of a newer VAE's are kept.
 const FOR_BOUNDS: usize = 2;
+
+/// The share by which the VAE may need more nats than the grammar and serve all the same, where its
+/// traces are told from observed ones less surely: by so much of the area under the curve.
+const LEEWAY: (f64, f64) = (0.1, 0.03);
+/// Traces of each that are drawn for a trial, at most, and which part of [`LearnerSettings::spans_told_apart`].
+///
+/// [`LearnerSettings::spans_told_apart`]: super::LearnerSettings::spans_told_apart
+const TRIED: (usize, usize) = (2_000, 4);
 
 /// What tells the traces that the VAE draws from observed ones.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
@@ -34,6 +42,21 @@ pub(super) struct Told {
     /// Steps that the VAE that serves had taken.
     #[serde(default)]
     served: u64,
+    /// Whether the VAE's traces were told from observed ones less surely than the grammar's in the last
+    /// trial, and steps when the next one is due.
+    #[serde(default)]
+    less_surely: bool,
+    #[serde(default)]
+    trial: u64,
+}
+
+/// Two that are to be tried against each other: whose traces are told from observed ones less surely?
+#[derive(Debug)]
+pub struct Trial {
+    /// The newest VAE, and the newest grammar.
+    pub contenders: [Published; 2],
+    /// Traces to draw of each.
+    pub count: usize,
 }
 
 /// What is to be done with traces of what was published last, all of them kept.
@@ -67,6 +90,8 @@ impl Default for Told {
             due: FIRST_TOLD,
             stays: false,
             served: 0,
+            less_surely: false,
+            trial: FIRST_TOLD,
         }
     }
 }
@@ -88,7 +113,68 @@ impl Told {
     }
 }
 
+impl Told {
+    /// By which the grammar's nats are multiplied before the VAE's are compared with them.
+    pub(super) fn leeway(&self) -> f64 {
+        match self.less_surely {
+            true => 1.0 + LEEWAY.0,
+            false => 1.0,
+        }
+    }
+}
+
 impl Learner {
+    /// The trial that is due, if one is: where the VAE needs more nats than the grammar but not many, nats
+    /// don't decide alone. Again after half as many steps again.
+    pub fn trial(&self) -> Option<Trial> {
+        let (vae, grammar) = self.status.held_out_vae.zip(self.status.held_out_grammar)?;
+        let close = vae >= grammar && vae < grammar * (1.0 + LEEWAY.0);
+        let due = self.settings.discriminator && self.status.steps >= self.told.trial;
+        if !due || !close || self.replay.len() < FIRST_STEP {
+            return None;
+        }
+        let (most, part) = TRIED;
+        let (kept, long) = self.kept();
+        let vae = Generator::Vae(Arc::new(self.vae.as_ref()?.weights()));
+        let grammar = Generator::Grammar(Arc::new(self.grammar.clone()));
+        Some(Trial {
+            contenders: [vae, grammar].map(|generator| Published {
+                discriminator: None,
+                ..self.published(generator)
+            }),
+            count: kept
+                .min(most)
+                .min(self.settings.spans_told_apart / part / long),
+        })
+    }
+
+    /// Compares what both drew for a trial with as many of the traces that are kept to learn from. What
+    /// comes of it counts at the next score.
+    pub fn tried(&mut self, drawn: [&[Sampled]; 2]) {
+        let steps = self.status.steps;
+        self.told.trial = steps + (steps / 2).max(FIRST_TOLD);
+        let apart = drawn.map(|drawn| {
+            let step = self.replay.len().div_ceil(drawn.len().max(1));
+            let observed = self.replay.weighted().step_by(step.max(1));
+            let observed = observed.map(|(kept, weight)| (&kept.trace, &*kept.tokens, weight));
+            Discriminator::apart(observed, drawn)
+        });
+        // Where nothing tells them apart there is nothing to choose by, and nats decide.
+        let [Ok(vae), Ok(grammar)] = apart else {
+            self.told.less_surely = false;
+            return;
+        };
+        self.told.less_surely = vae < grammar - LEEWAY.1;
+        self.status.tried = Some([vae, grammar]);
+    }
+
+    /// Traces kept to learn from, and their spans on average.
+    fn kept(&self) -> (usize, usize) {
+        let kept = self.replay.len();
+        let spans = self.replay.iter().map(|kept| kept.tokens.len());
+        (kept, (spans.sum::<usize>() / kept.max(1)).max(1))
+    }
+
     /// What [`Learner::tell_apart`] is to do with traces of what was published last. It learns anew
     /// when a VAE serves and has taken twice the steps of the last time, or has learnt codes that were
     /// fitted anew; in between, bounds alone. None where nothing is to be done yet.
@@ -98,18 +184,12 @@ impl Learner {
         if !self.settings.discriminator || !serves || !(anew || self.told.by.is_some()) {
             return None;
         }
-        let kept = self.replay.len() as u64;
-        let spans: u64 = self
-            .replay
-            .iter()
-            .map(|kept| kept.tokens.len() as u64)
-            .sum();
+        let (kept, long) = self.kept();
         let (each, most) = DRAWN;
-        let most_spans = self.settings.spans_told_apart as u64;
-        let long = (spans / kept.max(1)).max(1);
-        let count = (kept * each).min(most).min(most_spans / long);
-        let count = count as usize;
-        (kept >= FIRST_STEP as u64).then_some(match anew {
+        let count = (kept * each)
+            .min(most)
+            .min(self.settings.spans_told_apart / long);
+        (kept >= FIRST_STEP).then_some(match anew {
             true => Telling::Anew(count),
             false => Telling::Bounds(count / FOR_BOUNDS),
         })

@@ -17,6 +17,6 @@ pub use conditions::{Conditions, UnknownRoot, Unmet};
 pub use identity::Identity;
 pub use pace::{Mode, Pace};
 use serve::Limits;
-pub use serve::{Sampler, tell_apart};
+pub use serve::{Sampler, tell_apart, try_out};
 pub use shapes::Shapes;
 pub use write::{MARK, Writer};

@@ -9,7 +9,7 @@ use super::sampler::{Growing, VaeSampler};
 use crate::chance::{Rng, stream};
 use crate::features::timing::Coder;
 use crate::features::{Discriminator, Look, Sampled, decode};
-use crate::learner::{Generator, Learner, Published};
+use crate::learner::{Generator, Learner, Published, Trial};
 use crate::model::{Example, Grammar, VaeError};
 
 /// Draws in a row of which none is kept, before one is kept all the same; and where every trace has
@@ -259,13 +259,30 @@ pub fn tell_apart(learner: &mut Learner, published: Published) -> Published {
     let Some(telling) = learner.to_tell_apart() else {
         return published;
     };
-    match Sampler::new(&published) {
-        Ok(sampler) => {
-            let rng = &mut stream(published.number, "told apart");
-            let drawn = sampler.keep_all().sample_many(rng, telling.count(), None);
-            learner.tell_apart(&published, telling, &drawn)
-        }
+    match all_of(&published, ("told apart", telling.count())) {
+        Ok(drawn) => learner.tell_apart(&published, telling, &drawn),
         // Whoever is to draw from it says so.
         Err(_) => published,
     }
+}
+
+/// Has the learner try VAE and grammar against each other, if that is due: it counts at the next score.
+pub fn try_out(learner: &mut Learner) {
+    let Some(Trial { contenders, count }) = learner.trial() else {
+        return;
+    };
+    let drawn = contenders.map(|contender| all_of(&contender, ("tried", count)));
+    if let [Ok(vae), Ok(grammar)] = &drawn {
+        learner.tried([vae, grammar]);
+    }
+}
+
+/// So many traces of a snapshot, none refused.
+fn all_of(
+    published: &Published,
+    (purpose, count): (&str, usize),
+) -> Result<Vec<Sampled>, VaeError> {
+    let rng = &mut stream(published.number, purpose);
+    let sampler = Sampler::new(published)?;
+    Ok(sampler.keep_all().sample_many(rng, count, None))
 }

@@ -28,7 +28,7 @@ use doppelspan::features::{Interner, Vocabulary};
 use doppelspan::learner::{Checkpoint, Learner, LearnerSettings, Published, Serving};
 use doppelspan::model::vae::one_core;
 use doppelspan::receiver::otlpjsonfile;
-use doppelspan::synthesizer::{Sampler, tell_apart};
+use doppelspan::synthesizer::{Sampler, tell_apart, try_out};
 use doppelspan::trace::Trace;
 use integration_tests::Traces;
 
@@ -62,6 +62,9 @@ struct Point {
     drifts: u64,
     seconds: f64,
     figures: Figures,
+    /// Figures of as many of the traces learnt so far as are held out, or all of them: what they are
+    /// from the held-out ones is the recording's doing.
+    observed: Figures,
 }
 
 struct Pass {
@@ -196,9 +199,9 @@ fn pass(
     let (mut serves, mut owed): (Option<Published>, f64) = (None, 0.0);
     let (mut points, mut noticed) = (Vec::new(), Vec::new());
     let all = train.len();
-    for (at, trace) in (1..).zip(train) {
+    for (at, trace) in (1..).zip(&train) {
         let before = learner.status().drift.noticed;
-        learner.take(trace);
+        learner.take(trace.clone());
         let status = learner.status();
         if status.drift.noticed > before {
             println!("{name}: a change after {at} traces: {:?}", status.drift);
@@ -211,16 +214,18 @@ fn pass(
             learner.step()?;
         }
         let due = CHECKPOINTS.contains(&at) || at == all;
-        if (refitted || due || at % SCORE_EVERY == 0)
-            && let Some(published) = learner.score()?
-        {
-            serves = Some(tell_apart(&mut learner, published));
+        if refitted || due || at % SCORE_EVERY == 0 {
+            if let Some(published) = learner.score()? {
+                serves = Some(tell_apart(&mut learner, published));
+            }
+            try_out(&mut learner);
         }
         let Some(published) = serves.as_ref().filter(|_| due) else {
             continue;
         };
         let seconds = began.elapsed().as_secs_f64();
         let drawn = draw(published, learner.vocabulary(), held_out.len())?;
+        let observed = figures(&held_out, &among(&train[..at], held_out.len()), &texts)?;
         let status = learner.status();
         let point = Point {
             traces: at,
@@ -229,16 +234,19 @@ fn pass(
             drifts: status.drift.noticed,
             seconds,
             figures: figures(&held_out, &drawn, &texts)?,
+            observed,
         };
         println!(
-            "{name}: {at} traces, {} steps, {:?} serves, of its draws {:.2?} are kept, {seconds:.0} s: {:.3?}; nats: VAE {:.1?}, served {:.1?}, grammar {:.1?}",
+            "{name}: {at} traces, {} steps, {:?} serves, of its draws {:.2?} are kept, {seconds:.0} s: {:.3?} (observed so far: {:.3?}); nats: VAE {:.1?}, served {:.1?}, grammar {:.1?}; tried {:.3?}",
             point.steps,
             point.serving,
             published.discriminator.as_ref().map(|d| d.kept()),
             point.figures,
+            point.observed,
             status.held_out_vae,
             status.held_out_served,
-            status.held_out_grammar
+            status.held_out_grammar,
+            status.tried
         );
         points.push(point);
     }
@@ -257,6 +265,13 @@ fn pass(
 fn spread(traces: Vec<Trace>) -> Vec<Trace> {
     let step = traces.len().div_ceil(SIDE).max(1);
     traces.into_iter().step_by(step).collect()
+}
+
+/// So many of them, spread evenly; all of them if they are fewer.
+fn among(traces: &[Trace], count: usize) -> Vec<Trace> {
+    let count = count.min(traces.len());
+    let at = |nth: usize| nth * traces.len() / count;
+    (0..count).map(|nth| traces[at(nth)].clone()).collect()
 }
 
 fn draw(published: &Published, vocabulary: &Vocabulary, count: usize) -> Result<Vec<Trace>> {
@@ -304,6 +319,8 @@ fn page(passes: &[Pass], steps: f64) -> String {
          {steps} optimiser steps a trace at most; a score each {SCORE_EVERY} traces decides what is published. \
          At each checkpoint as many traces are drawn from what is published then as there are held-out ones \
          (another 20%, from the whole time: a pass that has seen the beginning only is judged by what is to come too). \
+         Beside them, *observed so far*: as many of the traces learnt so far, which says how far the recording itself \
+         has come. \
          A figure has reached {:.0}% of offline when what it is good for (the value; 1 − value for \
          distances; 2 (1 − AUC)) is that share of what the offline model's is.\n",
         SHARE * 100.0
@@ -337,6 +354,7 @@ fn page(passes: &[Pass], steps: f64) -> String {
                 format!("{} | {} | {serving}", point.traces, point.steps),
                 &point.figures,
             );
+            row("*observed so far* | | ".to_owned(), &point.observed);
         }
         let goals = if offline {
             "offline model"

@@ -57,14 +57,44 @@ const WIDE: Growth = Growth {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Told", into = "Told")]
 pub struct Discriminator {
-    columns: Vec<Column>,
+    columns: Columns,
     /// Each learnt from all parts of the traces but one.
     close: [Forest; PARTS],
     /// Learnt from all columns and what each of those says of the part that it has not seen.
     whole: Forest,
     /// How many are kept of those of a kind.
     strata: Strata,
+}
+
+/// What the numbers of a row are.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Columns {
+    columns: Vec<Column>,
     places: HashMap<Column, u32, FixedState>,
+}
+
+impl From<Vec<Column>> for Columns {
+    fn from(columns: Vec<Column>) -> Self {
+        Self {
+            places: columns.iter().copied().zip(0..).collect(),
+            columns,
+        }
+    }
+}
+
+impl Columns {
+    /// The row of the trace that was looked at last.
+    fn read(&self, look: &mut Look) {
+        let Look { summary, row } = look;
+        row.clear();
+        row.extend(self.columns.iter().map(|column| column.absent()));
+        summary.tell(|column, part| {
+            if let Some(&at) = self.places.get(&column) {
+                let value = &mut row[at as usize];
+                *value = if value.is_nan() { part } else { *value + part };
+            }
+        });
+    }
 }
 
 /// What of it is written down.
@@ -80,7 +110,7 @@ struct Told {
 impl From<Discriminator> for Told {
     fn from(discriminator: Discriminator) -> Self {
         Self {
-            columns: discriminator.columns,
+            columns: discriminator.columns.columns,
             close: discriminator.close,
             whole: discriminator.whole,
             strata: discriminator.strata,
@@ -97,17 +127,12 @@ impl TryFrom<Told> for Discriminator {
             return Err("a tree of the discriminator leads nowhere");
         }
         Ok(Self {
-            places: places(&told.columns),
-            columns: told.columns,
+            columns: told.columns.into(),
             close: told.close,
             whole: told.whole,
             strata: told.strata,
         })
     }
-}
-
-fn places(columns: &[Column]) -> HashMap<Column, u32, FixedState> {
-    columns.iter().copied().zip(0..).collect()
 }
 
 /// Looks at drawn traces for a [`Discriminator`]; buffers that are used again.
@@ -130,48 +155,36 @@ impl Discriminator {
         observed: impl Iterator<Item = (&'a Trace, &'a [Token], f32)> + Clone,
         drawn: &[Sampled],
     ) -> Result<Self, Ungrown> {
-        let step = observed.clone().count().div_ceil(OBSERVED).max(1);
-        let observed = observed.step_by(step);
-        let mut look = Look::default();
-        let columns = columns(observed.clone(), drawn, &mut look.summary);
-        let mut discriminator = Self {
-            places: places(&columns),
+        let (learnt, unlearnt) = drawn.split_at(drawn.len() - drawn.len() / UNLEARNT);
+        let Crosswise {
             columns,
-            close: Default::default(),
-            whole: Forest::default(),
+            mut table,
+            roots: (seen, mut roots),
+            close,
+            said,
+        } = Crosswise::learn(observed, learnt)?;
+        table.widen(&said);
+        let mut discriminator = Self {
+            whole: table.grow(0..said.len(), &WIDE)?,
+            columns,
+            close,
             strata: Strata::default(),
         };
-        let (mut table, mut seen) = (Table::default(), Vec::new());
-        for (trace, tokens, weight) in observed {
-            look.summary.of_observed(trace, tokens);
-            discriminator.read(&mut look);
-            table.add(&look.row, 1.0, weight);
-            seen.push((look.summary.root(), weight));
-        }
-        let (learnt, unlearnt) = drawn.split_at(drawn.len() - drawn.len() / UNLEARNT);
-        let total: f32 = table.weights.iter().sum();
-        let scale = learnt.len() as f32 / total.max(f32::MIN_POSITIVE);
-        table.weights.iter_mut().for_each(|weight| *weight *= scale);
-        let mut roots = Vec::with_capacity(drawn.len());
-        for drawn in learnt {
-            look.summary.of_drawn(drawn);
-            discriminator.read(&mut look);
-            table.add(&look.row, 0.0, 1.0);
-            roots.push(look.summary.root());
-        }
-        let rows = table.truths.len();
-        for (part, forest) in discriminator.close.iter_mut().enumerate() {
-            *forest = table.grow((0..rows).filter(|row| row % PARTS != part), &CLOSE)?;
-        }
-        let said = (0..rows).map(|row| discriminator.close[row % PARTS].tell(table.row(row)));
-        let said: Vec<f32> = said.collect();
-        table.widen(&said);
-        discriminator.whole = table.grow(0..rows, &WIDE)?;
-        let told = discriminator.told(unlearnt, &mut look);
+        let told = discriminator.told(unlearnt, &mut Look::default());
         roots.extend(told.iter().map(|&(root, _)| root));
         discriminator.strata = Strata::of(&seen, &roots, &told);
         discriminator.only_asked();
         Ok(discriminator)
+    }
+
+    /// How surely drawn traces are told from observed ones: the area under the curve of what forests
+    /// say of traces that they have not learnt from. 0.5 is guessing.
+    pub fn apart<'a>(
+        observed: impl Iterator<Item = (&'a Trace, &'a [Token], f32)> + Clone,
+        drawn: &[Sampled],
+    ) -> Result<f64, Ungrown> {
+        let Crosswise { table, said, .. } = Crosswise::learn(observed, drawn)?;
+        Ok(area(&said, &table.truths, &table.weights))
     }
 
     /// The same, but that bounds are settled by other drawn traces: those of a generator that has
@@ -217,29 +230,17 @@ impl Discriminator {
 
     fn tell(&self, drawn: &Sampled, look: &mut Look) -> f32 {
         look.summary.of_drawn(drawn);
-        self.read(look);
+        self.columns.read(look);
         let said = self.close.iter().map(|forest| forest.tell(&look.row));
         let said = said.sum::<f32>() / PARTS as f32;
         look.row.push(said);
         self.whole.tell(&look.row)
     }
 
-    /// The row of the trace that was looked at last.
-    fn read(&self, look: &mut Look) {
-        let Look { summary, row } = look;
-        row.clear();
-        row.extend(self.columns.iter().map(|column| column.absent()));
-        summary.tell(|column, part| {
-            if let Some(&at) = self.places.get(&column) {
-                let value = &mut row[at as usize];
-                *value = if value.is_nan() { part } else { *value + part };
-            }
-        });
-    }
-
     /// Leaves out the columns that no tree asks of.
     fn only_asked(&mut self) {
-        let said = self.columns.len() as u32;
+        let columns = &self.columns.columns;
+        let said = columns.len() as u32;
         let forests = self.close.iter().chain([&self.whole]);
         let mut asked: Vec<u32> = forests.flat_map(Forest::asks).collect();
         // The last column is what the others say; it stays the last.
@@ -249,9 +250,87 @@ impl Discriminator {
         for forest in self.close.iter_mut().chain([&mut self.whole]) {
             forest.renumber(&asked);
         }
-        let columns = asked.iter().filter(|&&at| at != said);
-        self.columns = columns.map(|&at| self.columns[at as usize]).collect();
-        self.places = places(&self.columns);
+        let asked = asked.iter().filter(|&&at| at != said);
+        let columns: Vec<Column> = asked.map(|&at| columns[at as usize]).collect();
+        self.columns = columns.into();
+    }
+}
+
+/// Traces that are learnt from, and what is said of each by forests that have not learnt from it:
+/// each learns from all parts but one.
+struct Crosswise {
+    columns: Columns,
+    table: Table,
+    /// What decides of the kind of each observed trace, with how much it counts, and of each drawn one.
+    roots: (Vec<(Root, f32)>, Vec<Root>),
+    close: [Forest; PARTS],
+    /// Log-odds of being observed; first the observed ones.
+    said: Vec<f32>,
+}
+
+impl Crosswise {
+    fn learn<'a>(
+        observed: impl Iterator<Item = (&'a Trace, &'a [Token], f32)> + Clone,
+        drawn: &[Sampled],
+    ) -> Result<Self, Ungrown> {
+        let step = observed.clone().count().div_ceil(OBSERVED).max(1);
+        let observed = observed.step_by(step);
+        let look = &mut Look::default();
+        let columns = columns(observed.clone(), drawn, &mut look.summary);
+        let columns = Columns::from(columns);
+        let (mut table, mut roots) = (Table::default(), (Vec::new(), Vec::new()));
+        for (trace, tokens, weight) in observed {
+            look.summary.of_observed(trace, tokens);
+            columns.read(look);
+            table.add(&look.row, 1.0, weight);
+            roots.0.push((look.summary.root(), weight));
+        }
+        let total: f32 = table.weights.iter().sum();
+        let scale = drawn.len() as f32 / total.max(f32::MIN_POSITIVE);
+        table.weights.iter_mut().for_each(|weight| *weight *= scale);
+        for drawn in drawn {
+            look.summary.of_drawn(drawn);
+            columns.read(look);
+            table.add(&look.row, 0.0, 1.0);
+            roots.1.push(look.summary.root());
+        }
+        let rows = table.truths.len();
+        let mut close: [Forest; PARTS] = Default::default();
+        for (part, forest) in close.iter_mut().enumerate() {
+            *forest = table.grow((0..rows).filter(|row| row % PARTS != part), &CLOSE)?;
+        }
+        let said = (0..rows).map(|row| close[row % PARTS].tell(table.row(row)));
+        Ok(Self {
+            said: said.collect(),
+            columns,
+            table,
+            roots,
+            close,
+        })
+    }
+}
+
+/// The area under the curve: the chance that more is said of a true row than of a false one, half of
+/// that where as much is, each row by its weight.
+fn area(said: &[f32], truths: &[f64], weights: &[f32]) -> f64 {
+    let mut rows: Vec<usize> = (0..said.len()).collect();
+    rows.sort_unstable_by(|&a, &b| said[a].total_cmp(&said[b]));
+    let (mut won, mut below, mut all) = (0.0, 0.0, 0.0);
+    for alike in rows.chunk_by(|&a, &b| said[a] == said[b]) {
+        let [mut trues, mut falses] = [0.0; 2];
+        for &row in alike {
+            let weight = f64::from(weights[row]);
+            trues += weight * truths[row];
+            falses += weight * (1.0 - truths[row]);
+        }
+        won += trues * (below + falses / 2.0);
+        below += falses;
+        all += trues;
+    }
+    if all * below > 0.0 {
+        won / (all * below)
+    } else {
+        0.5
     }
 }
 
