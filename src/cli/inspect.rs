@@ -99,6 +99,15 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             ),
         ),
         (
+            "told apart",
+            match status.tried {
+                Some([vae, grammar]) => format!(
+                    "in the last trial VAE {vae:.2}, grammar {grammar:.2} (areas under the curve, 0.5 is guessing)"
+                ),
+                None => "no trial: nats have decided who serves".to_owned(),
+            },
+        ),
+        (
             "drawn traces",
             match status.drawn_kept {
                 Some(kept) => format!(

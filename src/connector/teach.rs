@@ -357,7 +357,8 @@ impl Teacher {
                 steps = status.steps,
                 held_out_nats_vae = status.held_out_vae,
                 held_out_nats_grammar = status.held_out_grammar,
-                tried = ?status.tried,
+                told_apart_vae = status.tried.map(|[vae, _]| vae),
+                told_apart_grammar = status.tried.map(|[_, grammar]| grammar),
                 "another sampler serves"
             );
         }

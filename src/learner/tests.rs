@@ -290,6 +290,74 @@ fn drawn_traces_are_told_apart_at_once_and_whenever_steps_have_doubled() {
 }
 
 #[test]
+fn where_nats_nearly_tie_the_one_serves_whose_traces_are_told_apart_less_surely() {
+    let mut learner = with_vae(100);
+    let alike = learner.published(Generator::Grammar(Arc::new(learner.grammar.clone())));
+    let alike = draw(&alike, 100);
+    // As slow in every span as no observed trace is.
+    let mut odd = alike.clone();
+    for span in odd.iter_mut().flat_map(|drawn| &mut drawn.spans) {
+        span.duration *= 3;
+    }
+    learner.status.held_out_grammar = Some(100.0);
+    let mut check = |vae: f64, drawn: [&[Sampled]; 2], expected: Serving| {
+        learner.status.held_out_vae = Some(vae);
+        learner.tried(drawn);
+        learner.settle();
+        assert_eq!(learner.status().serving, expected, "{vae}");
+    };
+    check(105.0, [&odd, &alike], Serving::Grammar);
+    check(105.0, [&alike, &alike], Serving::Grammar);
+    check(105.0, [&alike, &odd], Serving::Vae);
+    check(111.0, [&alike, &odd], Serving::Grammar);
+    check(99.0, [&odd, &alike], Serving::Vae);
+    let [vae, grammar] = learner.status().tried.unwrap();
+    assert!(vae > 0.9 && grammar < 0.9, "{vae} {grammar}");
+}
+
+#[test]
+fn a_trial_is_due_where_the_vae_needs_few_more_nats() {
+    let taught = || {
+        let small = VaeSettings {
+            structure_hidden: 16,
+            timing_hidden: 16,
+            ..VaeSettings::default()
+        };
+        let settings = LearnerSettings {
+            vae: Some(small),
+            ..settings()
+        };
+        let mut learner = taught(settings, &[("GET /", 2), ("POST /", 4)], 60);
+        learner.step().unwrap();
+        learner.status.held_out_grammar = Some(100.0);
+        learner.status.held_out_vae = Some(105.0);
+        learner.status.steps = 100;
+        learner
+    };
+    let mut learner = taught();
+    let trial = learner.trial().unwrap();
+    let kept = learner.status().traces_kept as usize;
+    assert_eq!(trial.count, kept);
+    let serving = trial.contenders.map(|contender| contender.serving());
+    assert_eq!(serving, [Serving::Vae, Serving::Grammar]);
+    for (vae, due) in [(99.0, false), (100.0, true), (109.0, true), (111.0, false)] {
+        learner.status.held_out_vae = Some(vae);
+        assert_eq!(learner.trial().is_some(), due, "{vae}");
+    }
+    learner.status.held_out_vae = Some(105.0);
+    learner.settings.discriminator = false;
+    assert!(learner.trial().is_none());
+    // Again once steps are half as many again, and not at once.
+    let mut learner = taught();
+    learner.status.steps = 400;
+    learner.tried([&[], &[]]);
+    for (steps, due) in [(400, false), (599, false), (600, true)] {
+        learner.status.steps = steps;
+        assert_eq!(learner.trial().is_some(), due, "{steps}");
+    }
+}
+
+#[test]
 fn what_tells_drawn_traces_apart_is_kept_with_the_model_until_codes_are_fitted_anew() {
     let mut learner = with_vae(100);
     tell_apart(&mut learner);

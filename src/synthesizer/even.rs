@@ -33,6 +33,8 @@ const KINDS: usize = 65_536;
 const OFTEN: u32 = 32;
 /// Lengths that are told apart in a doubling of the duration.
 const LENGTHS: f64 = 4.0;
+/// Traces of a shape by which its mean chance is pulled towards that of its root.
+const PULL: f32 = 16.0;
 
 /// Levels from 0 to 1 that fill every interval evenly, from a beginning that is chance.
 #[derive(Debug, Default)]
@@ -81,8 +83,23 @@ impl Place {
 /// A kind is a shape; where that comes often, a shape that takes about as long; and all shapes that
 /// come for the first time are of one kind with those of the same root that take about as long. So
 /// rare shapes come evenly, and so do slow traces, where hardly a shape comes twice as well.
+///
+/// Traces of some shapes have worse chances than others of the same root: those of long ones, which are
+/// told apart best. Shapes are right as they are drawn, and these would become too few. So a chance is
+/// raised or lowered by how much worse or better those of its shape were so far.
 #[derive(Debug, Default)]
-pub(super) struct Credit(HashMap<u64, Account, FixedState>);
+pub(super) struct Credit {
+    accounts: HashMap<u64, Account, FixedState>,
+    /// Of each shape and of each root.
+    chances: HashMap<u64, Chances, FixedState>,
+}
+
+/// Traces so far, and what their chances add up to.
+#[derive(Debug, Clone, Copy, Default)]
+struct Chances {
+    traces: f32,
+    sum: f32,
+}
 
 /// What a kind is owed.
 #[derive(Debug, Clone, Copy)]
@@ -118,7 +135,8 @@ impl Account {
 }
 
 impl Credit {
-    /// Whether a trace is kept: with this chance, and whatever others there are.
+    /// Whether a trace is kept: with this chance, but for what its shape lacks, and whatever others there
+    /// are.
     pub(super) fn keeps(&mut self, drawn: &Sampled, chance: f32, rng: &mut Rng) -> bool {
         let (root, long) = drawn
             .spans
@@ -132,22 +150,46 @@ impl Credit {
             shape,
             hasher.hash_one((shape, long)),
         ];
-        let often = self.0.get(&shape).is_some_and(|of| of.traces >= OFTEN);
+        let chance = self.corrected(shape, hasher.hash_one(root), chance);
+        let often = self
+            .accounts
+            .get(&shape)
+            .is_some_and(|of| of.traces >= OFTEN);
         let kinds = if often { &kinds[..] } else { &kinds[..2] };
         // The narrowest kind that has an account decides, and one is opened for each narrower one.
-        let has_account = |kind: &u64| self.0.contains_key(kind);
+        let has_account = |kind: &u64| self.accounts.contains_key(kind);
         let at = kinds.iter().rposition(has_account);
-        let account = at.and_then(|at| self.0.get_mut(&kinds[at]));
+        let account = at.and_then(|at| self.accounts.get_mut(&kinds[at]));
         let kept = match account {
             Some(account) => account.pay(chance),
             None => rng.random::<f32>() < chance,
         };
         for &kind in &kinds[at.map_or(0, |at| at + 1)..] {
-            if self.0.len() < KINDS {
-                self.0.insert(kind, Account::opened(kept, chance, rng));
+            if self.accounts.len() < KINDS {
+                self.accounts
+                    .insert(kind, Account::opened(kept, chance, rng));
             }
         }
         kept
+    }
+
+    /// The chance, but for how much worse or better those of its shape were so far than those of its root.
+    fn corrected(&mut self, shape: u64, root: u64, chance: f32) -> f32 {
+        let [of_root, of_shape] = [root, shape].map(|of| {
+            let known = self.chances.get(&of).copied().unwrap_or_default();
+            if self.chances.len() < KINDS || known.traces > 0.0 {
+                let chances = self.chances.entry(of).or_default();
+                chances.traces += 1.0;
+                chances.sum += chance;
+            }
+            known
+        });
+        if of_root.sum <= 0.0 {
+            return chance;
+        }
+        let usual = of_root.sum / of_root.traces;
+        let own = (of_shape.sum + PULL * usual) / (of_shape.traces + PULL);
+        (chance * usual / own).min(1.0)
     }
 }
 
@@ -257,5 +299,20 @@ mod tests {
             let share = f64::from(kept) / 4_000.0;
             assert!((share - f64::from(chance)).abs() < 0.03, "{share} {chance}");
         }
+    }
+
+    #[test]
+    fn a_shape_whose_chances_are_worse_comes_as_often_as_it_is_drawn() {
+        let rng = &mut stream(5, "credit");
+        let mut credit = Credit::default();
+        let mut kept = [0.0_f64; 2];
+        for at in 0..6_000_u32 {
+            let hard = at.is_multiple_of(4);
+            let chance = rng.random::<f32>() * if hard { 0.3 } else { 0.6 };
+            let drawn = trace(u32::from(hard), 9);
+            kept[usize::from(hard)] += f64::from(u8::from(credit.keeps(&drawn, chance, rng)));
+        }
+        let share = kept[1] / (kept[0] + kept[1]);
+        assert!((share - 0.25).abs() < 0.01, "{kept:?}");
     }
 }

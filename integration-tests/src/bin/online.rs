@@ -7,7 +7,7 @@
 //! was trained on all of them at once. A fixed number of optimiser steps a
 //! trace (`ONLINE_STEPS`) stands in place of the clock, so that a run can be repeated. At
 //! checkpoints, traces are drawn from what is published then and compared with the held-out ones.
-//! MODELS/NAME/1.model, as `make tables` leaves them, is the offline model to compare with; where
+//! MODELS/NAME/1/whole.model, as `make tables` leaves them, is the offline model to compare with; where
 //! there is none, the end of the pass is. `ONLINE_TRACES` ends the pass early.
 
 #![allow(
@@ -109,7 +109,7 @@ fn main() -> Result<()> {
     let _core = one_core();
     let mut passes = Vec::new();
     for (name, folder) in folders {
-        let model = models.join(&name).join("1.model");
+        let model = models.join(&name).join("1/whole.model");
         let pass = pass(&name, &folder, &model, (steps, most));
         match pass.with_context(|| name.clone())? {
             Some(pass) => passes.push(pass),
