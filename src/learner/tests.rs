@@ -388,10 +388,10 @@ fn what_tells_drawn_traces_apart_is_kept_with_the_model_until_codes_are_fitted_a
         assert_eq!(anew(&learner), due);
         assert_eq!(learner.told.stays(steps), !due);
     }
-    // Nothing was fitted since: when steps have doubled, and in between the bounds of a VAE that is
-    // newer by a while.
+    // Nothing was fitted since: when it has learnt these codes for four times as long, and in between the
+    // bounds of a VAE that is newer by a while.
     tell_apart(&mut learner);
-    for (steps, stays, due) in [(179, true, false), (180, false, false), (280, false, true)] {
+    for (steps, stays, due) in [(179, true, false), (259, false, false), (260, false, true)] {
         learner.status.steps = steps;
         assert_eq!(learner.told.stays(steps), stays);
         assert_eq!((bounds(&learner), anew(&learner)), (!due, due));

@@ -8,8 +8,11 @@ use crate::features::{Discriminator, Sampled};
 
 /// Steps before drawn traces are first told from observed ones.
 const FIRST_TOLD: u64 = 100;
-/// Steps after which that is learnt anew, at most: sooner once they have doubled.
+/// Steps after which that is learnt anew, at most: sooner once so many times the steps have been taken
+/// since codes were fitted anew, or twice as many where they were not. A VAE that has just begun to learn
+/// new codes gives itself away by what it soon leaves behind.
 const TOLD_AGAIN: u64 = 5_000;
+const REFITTED: u64 = 4;
 /// Where codes were fitted anew, the VAE has this part of its steps so far to learn them before it
 /// is, and so many at least and at most: a change of the traffic is not to wait for long. As long
 /// does what serves serve at least before a newer VAE does.
@@ -42,6 +45,9 @@ pub(super) struct Told {
     /// Steps that the VAE that serves had taken.
     #[serde(default)]
     served: u64,
+    /// Steps when codes were fitted anew last.
+    #[serde(default)]
+    refitted: u64,
     /// Whether the VAE's traces were told from observed ones less surely than the grammar's in the last
     /// trial, and steps when the next one is due.
     #[serde(default)]
@@ -90,6 +96,7 @@ impl Default for Told {
             due: FIRST_TOLD,
             stays: false,
             served: 0,
+            refitted: 0,
             less_surely: false,
             trial: FIRST_TOLD,
         }
@@ -101,6 +108,7 @@ impl Told {
     pub(super) fn forget(&mut self, steps: u64) {
         self.stays |= self.by.is_some();
         self.by = None;
+        self.refitted = steps;
         self.due = (steps + a_while(steps)).max(FIRST_TOLD);
     }
 
@@ -177,7 +185,7 @@ impl Learner {
 
     /// What [`Learner::tell_apart`] is to do with traces of what was published last. It learns anew
     /// when a VAE serves and has taken twice the steps of the last time, or has learnt codes that were
-    /// fitted anew; in between, bounds alone. None where nothing is to be done yet.
+    /// fitted anew, and again once it has learnt them for four times as long; in between, bounds alone. None where nothing is to be done yet.
     pub fn to_tell_apart(&self) -> Option<Telling> {
         let anew = self.status.steps >= self.told.due;
         let serves = self.status.serving == Serving::Vae;
@@ -210,7 +218,12 @@ impl Learner {
             (Telling::Bounds(_), Some(by)) => Some(by.with_bounds(observed, drawn)),
             // None where nothing tells them apart, as of traces of one span that always takes as long.
             _ => {
-                self.told.due = steps + steps.min(TOLD_AGAIN);
+                let since = match self.told.refitted {
+                    0 => steps,
+                    refitted => (steps - refitted) * (REFITTED - 1),
+                };
+                let since = since.max(a_while(steps)).min(steps);
+                self.told.due = steps + since.min(TOLD_AGAIN);
                 Discriminator::fit(observed, drawn).ok()
             }
         }
