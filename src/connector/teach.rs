@@ -21,8 +21,10 @@ use crate::trace::Trace;
 const GULP: usize = 256;
 /// How long the thread waits for a trace at most.
 const NAP: Duration = Duration::from_millis(100);
-/// A score comes when so many times its own cost was spent on steps.
+/// A score comes when so many times its own cost was spent on steps, and so many times that of telling
+/// drawn traces from observed ones, where it came to that.
 const STEPS_PER_SCORE: u32 = 8;
+const STEPS_PER_TELLING: u32 = 2;
 /// How often the board and the metrics hear of it.
 const TELL: Duration = Duration::from_millis(500);
 
@@ -106,7 +108,7 @@ impl Teacher {
     fn teach(&mut self, cpu: f64) -> Result<Over, Broken> {
         let mut budget = Budget::new(cpu);
         let (mut told, mut saved) = (Duration::ZERO, Duration::ZERO);
-        let (mut since_score, mut score_cost) = (Duration::ZERO, Duration::ZERO);
+        let (mut since_score, mut next_score) = (Duration::ZERO, Duration::ZERO);
         let mut scored_at = 0;
         let mut drift = self.learner.status().drift;
         loop {
@@ -130,18 +132,20 @@ impl Teacher {
             since_score += spent;
             budget.spend(spent);
             let seen = self.learner.status().traces_seen;
-            let due = refitted
-                || since_score > score_cost * STEPS_PER_SCORE && (stepped || seen > scored_at);
+            let due = refitted || since_score > next_score && (stepped || seen > scored_at);
             if due && seen > 0 {
                 let before = worked();
                 let published = self.learner.score()?;
-                score_cost = (worked() - before).max(Duration::from_millis(20));
+                let scoring = (worked() - before).max(Duration::from_millis(20));
                 if let Some(published) = published {
                     let published = tell_apart(&mut self.learner, published);
                     self.publish(published);
                 }
                 try_out(&mut self.learner);
-                budget.spend(worked() - before);
+                let spent = worked() - before;
+                let telling = spent.saturating_sub(scoring);
+                next_score = (scoring * STEPS_PER_SCORE).max(telling * STEPS_PER_TELLING);
+                budget.spend(spent);
                 (since_score, scored_at) = (Duration::ZERO, seen);
             }
             let now = self.began.elapsed();
