@@ -48,7 +48,7 @@ pub use queries::Queries;
 pub use reconstruction::Reconstruction;
 pub use report::{Evaluation, Generator, Row};
 pub use structure::Stratum;
-pub use timing::{OperationTiming, RootTiming};
+pub use timing::{OperationTiming, RootTiming, bias};
 pub use two_sample::TwoSample;
 pub use utility::Hybrid;
 pub use workload::{OtherSystem, Workload};

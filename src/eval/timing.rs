@@ -146,7 +146,7 @@ pub(super) fn operations(
 }
 
 /// Latency of the roots of one operation.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize)]
 pub struct RootTiming {
     /// Service and operation; "all" where no root operation has enough traces.
     pub name: String,
@@ -211,22 +211,22 @@ pub(super) fn roots(
     (rows, errors)
 }
 
-/// How far the latency of roots is off on average over samples: of each root operation the mean
-/// of the signed errors, taken without its sign, then the mean by observed traces. Of one sample it
-/// is the error; over several, chance goes out and what the generator gets wrong stays. None if
-/// there is nothing to compare.
-pub(super) fn bias(samples: &[&[RootTiming]], level: usize) -> Option<f64> {
-    let first = samples.first().filter(|rows| !rows.is_empty())?;
-    let (mut sum, mut traces) = (0.0, 0.0);
-    for root in first.iter() {
-        let same = samples.iter().flat_map(|rows| rows.iter());
-        let same = same.filter(|row| row.name == root.name);
-        let errors: Vec<f64> = same.map(|row| row.ratios[level] - 1.0).collect();
-        let weight = root.traces[0] as f64;
-        sum += weight * super::features::mean(&errors).abs();
-        traces += weight;
+/// How far the latency of roots is off on average over samples, at 50, 95 or 99% (`level` 0 to 2): of each
+/// root operation the mean of the signed errors, taken without its sign, then the mean by observed traces.
+/// Of one sample it is the error; over several, chance goes out and what the generator gets wrong stays.
+/// None if there is nothing to compare.
+pub fn bias(samples: &[&[RootTiming]], level: usize) -> Option<f64> {
+    let mut roots: BTreeMap<&str, (Vec<f64>, usize)> = BTreeMap::new();
+    for root in samples.iter().copied().flatten() {
+        let (errors, traces) = roots.entry(&root.name).or_default();
+        errors.push(root.ratios[level] - 1.0);
+        *traces += root.traces[0];
     }
-    (traces > 0.0).then(|| sum / traces)
+    let all: usize = roots.values().map(|(_, traces)| traces).sum();
+    let weighted = roots.values();
+    let weighted =
+        weighted.map(|(errors, traces)| super::features::mean(errors).abs() * *traces as f64);
+    (all > 0).then(|| weighted.sum::<f64>() / all as f64)
 }
 
 #[cfg(test)]

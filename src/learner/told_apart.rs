@@ -185,7 +185,8 @@ impl Learner {
 
     /// What [`Learner::tell_apart`] is to do with traces of what was published last. It learns anew
     /// when a VAE serves and has taken twice the steps of the last time, or has learnt codes that were
-    /// fitted anew, and again once it has learnt them for four times as long; in between, bounds alone. None where nothing is to be done yet.
+    /// fitted anew, and again once it has learnt them for four times as long; in between, bounds
+    /// alone. None where nothing is to be done yet.
     pub fn to_tell_apart(&self) -> Option<Telling> {
         let anew = self.status.steps >= self.told.due;
         let serves = self.status.serving == Serving::Vae;
@@ -218,10 +219,7 @@ impl Learner {
             (Telling::Bounds(_), Some(by)) => Some(by.with_bounds(observed, drawn)),
             // None where nothing tells them apart, as of traces of one span that always takes as long.
             _ => {
-                let since = match self.told.refitted {
-                    0 => steps,
-                    refitted => (steps - refitted) * (REFITTED - 1),
-                };
+                let since = steps.saturating_sub(self.told.refitted) * (REFITTED - 1);
                 let since = since.max(a_while(steps)).min(steps);
                 self.told.due = steps + since.min(TOLD_AGAIN);
                 Discriminator::fit(observed, drawn).ok()

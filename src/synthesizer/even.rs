@@ -34,7 +34,7 @@ const OFTEN: u32 = 32;
 /// Lengths that are told apart in a doubling of the duration.
 const LENGTHS: f64 = 4.0;
 /// Traces of a shape by which its mean chance is pulled towards that of its root.
-const PULL: f32 = 16.0;
+const PULL: f64 = 16.0;
 
 /// Levels from 0 to 1 that fill every interval evenly, from a beginning that is chance.
 #[derive(Debug, Default)]
@@ -97,27 +97,21 @@ pub(super) struct Credit {
 /// Traces so far, and what their chances add up to.
 #[derive(Debug, Clone, Copy, Default)]
 struct Chances {
-    traces: f32,
-    sum: f32,
+    traces: u32,
+    sum: f64,
 }
 
-/// What a kind is owed.
+/// What a kind is owed: what the chances of its traces, less those kept, come to, from 0 to 1.
 #[derive(Debug, Clone, Copy)]
-struct Account {
-    /// What the chances of its traces, less those kept, come to: from 0 to 1.
-    credit: f32,
-    /// Its traces so far.
-    traces: u32,
-}
+struct Account(f32);
 
 impl Account {
     /// Pays a trace in; whether it is kept.
     fn pay(&mut self, chance: f32) -> bool {
-        self.traces = self.traces.saturating_add(1);
-        self.credit += chance;
-        let kept = self.credit >= 1.0;
+        self.0 += chance;
+        let kept = self.0 >= 1.0;
         if kept {
-            self.credit -= 1.0;
+            self.0 -= 1.0;
         }
         kept
     }
@@ -126,11 +120,10 @@ impl Account {
     /// that it would have decided the same.
     fn opened(kept: bool, chance: f32, rng: &mut Rng) -> Self {
         let level: f32 = rng.random();
-        let credit = match kept {
+        Self(match kept {
             true => level * chance,
             false => chance + level * (1.0 - chance),
-        };
-        Self { credit, traces: 1 }
+        })
     }
 }
 
@@ -150,11 +143,9 @@ impl Credit {
             shape,
             hasher.hash_one((shape, long)),
         ];
-        let chance = self.corrected(shape, hasher.hash_one(root), chance);
-        let often = self
-            .accounts
-            .get(&shape)
-            .is_some_and(|of| of.traces >= OFTEN);
+        let [of_root, of_shape] = [hasher.hash_one(root), shape].map(|of| self.count(of, chance));
+        let chance = corrected(chance, of_root, of_shape);
+        let often = of_shape.traces >= OFTEN;
         let kinds = if often { &kinds[..] } else { &kinds[..2] };
         // The narrowest kind that has an account decides, and one is opened for each narrower one.
         let has_account = |kind: &u64| self.accounts.contains_key(kind);
@@ -173,24 +164,26 @@ impl Credit {
         kept
     }
 
-    /// The chance, but for how much worse or better those of its shape were so far than those of its root.
-    fn corrected(&mut self, shape: u64, root: u64, chance: f32) -> f32 {
-        let [of_root, of_shape] = [root, shape].map(|of| {
-            let known = self.chances.get(&of).copied().unwrap_or_default();
-            if self.chances.len() < KINDS || known.traces > 0.0 {
-                let chances = self.chances.entry(of).or_default();
-                chances.traces += 1.0;
-                chances.sum += chance;
-            }
-            known
-        });
-        if of_root.sum <= 0.0 {
-            return chance;
+    /// Counts a trace of a shape or a root: what was known before it.
+    fn count(&mut self, of: u64, chance: f32) -> Chances {
+        let known = self.chances.get(&of).copied();
+        if known.is_some() || self.chances.len() < KINDS {
+            let chances = self.chances.entry(of).or_default();
+            chances.traces = chances.traces.saturating_add(1);
+            chances.sum += f64::from(chance);
         }
-        let usual = of_root.sum / of_root.traces;
-        let own = (of_shape.sum + PULL * usual) / (of_shape.traces + PULL);
-        (chance * usual / own).min(1.0)
+        known.unwrap_or_default()
     }
+}
+
+/// A chance, but for how much worse or better those of its shape were so far than those of its root.
+fn corrected(chance: f32, of_root: Chances, of_shape: Chances) -> f32 {
+    if of_root.sum <= 0.0 {
+        return chance;
+    }
+    let usual = of_root.sum / f64::from(of_root.traces);
+    let own = (of_shape.sum + PULL * usual) / (f64::from(of_shape.traces) + PULL);
+    (f64::from(chance) * usual / own).min(1.0) as f32
 }
 
 #[cfg(test)]

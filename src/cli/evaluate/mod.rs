@@ -66,8 +66,8 @@ pub(super) struct Arguments {
     /// What is asked of a figure, in place of what is asked of all systems: c2st=0.60
     #[arg(long, value_name = "KEY=NUMBER")]
     bar: Vec<String>,
-    /// Leave out what takes longest and has no bar: the flat VAE among the controls, ablations,
-    /// conditions, given sizes, mixes with observed traces
+    /// Leave out what takes longest: the flat VAE among the controls, ablations, conditions, given
+    /// sizes, mixes with observed traces
     #[arg(long)]
     brief: bool,
     /// The same seed and files give the same report

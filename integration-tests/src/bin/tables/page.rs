@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use doppelspan::eval::{Bars, METRICS, Metric, Spread};
+use doppelspan::eval::{Bars, METRICS, Metric, RootTiming, Spread, bias};
 use serde_json::Value;
 
 use super::processor_seconds;
@@ -176,29 +176,19 @@ impl Corpus {
         Spread::of(values.collect())
     }
 
-    /// What signed errors of root latency come to, of each root operation the mean over the seeds,
-    /// then without its sign the mean by held-out traces: the chance of a split goes out as well as that
-    /// of a sample.
+    /// What signed errors of root latency come to over the seeds: the chance of a split goes out as well as
+    /// that of a sample.
     fn bias(&self, level: usize, of: Of<'_>) -> Option<f64> {
-        let mut roots: BTreeMap<&str, (f64, f64, f64)> = BTreeMap::new();
-        for report in &self.reports {
+        let roots = self.reports.iter().map(|report| {
             let measured = match of {
                 Of::Synthetic => &report["generators"][0]["measured"],
                 Of::Control(control) => &report["controls"][control],
             };
-            for root in measured["roots"].as_array().into_iter().flatten() {
-                let (name, ratio) = (root["name"].as_str()?, root["ratios"][level].as_f64()?);
-                let (errors, count, traces) = roots.entry(name).or_default();
-                *errors += ratio - 1.0;
-                *count += 1.0;
-                *traces += root["traces"][0].as_f64()?;
-            }
-        }
-        let all: f64 = roots.values().map(|(.., traces)| traces).sum();
-        let sum = roots
-            .values()
-            .map(|(errors, count, traces)| traces * (errors / count).abs());
-        (all > 0.0).then(|| sum.sum::<f64>() / all)
+            serde_json::from_value(measured["roots"].clone()).unwrap_or_default()
+        });
+        let roots: Vec<Vec<RootTiming>> = roots.collect();
+        let roots: Vec<&[RootTiming]> = roots.iter().map(|roots| &**roots).collect();
+        bias(&roots, level)
     }
 
     /// A figure's mean ± deviation over the seeds.
