@@ -388,18 +388,23 @@ fn what_tells_drawn_traces_apart_is_kept_with_the_model_until_codes_are_fitted_a
         assert_eq!(anew(&learner), due);
         assert_eq!(learner.told.stays(steps), !due);
     }
-    // Nothing was fitted since: when it has learnt these codes for four times as long, and in between the
-    // bounds of a VAE that is newer by a while.
+    // Nothing was fitted since: each time that it has learnt these codes for twice as long, and in
+    // between the bounds of a VAE that is newer by a while.
     tell_apart(&mut learner);
-    for (steps, stays, due) in [(179, true, false), (259, false, false), (260, false, true)] {
+    for (steps, due) in [(179, false), (180, true)] {
+        learner.status.steps = steps;
+        assert_eq!((learner.told.stays(steps), anew(&learner)), (!due, due));
+    }
+    tell_apart(&mut learner);
+    for (steps, stays, due) in [(219, true, false), (259, false, false), (260, false, true)] {
         learner.status.steps = steps;
         assert_eq!(learner.told.stays(steps), stays);
         assert_eq!((bounds(&learner), anew(&learner)), (!due, due));
     }
-    learner.status.steps = 200;
+    learner.status.steps = 240;
     let before = learner.told.by.clone();
     tell_apart(&mut learner);
-    assert!(learner.told.by.is_some() && learner.told.stays(239));
+    assert!(learner.told.by.is_some() && learner.told.stays(279));
     assert_ne!(learner.told.by, before);
     learner.status.steps = 280;
     assert!(anew(&learner));

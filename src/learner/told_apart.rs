@@ -8,11 +8,10 @@ use crate::features::{Discriminator, Sampled};
 
 /// Steps before drawn traces are first told from observed ones.
 const FIRST_TOLD: u64 = 100;
-/// Steps after which that is learnt anew, at most: sooner once so many times the steps have been taken
-/// since codes were fitted anew, or twice as many where they were not. A VAE that has just begun to learn
-/// new codes gives itself away by what it soon leaves behind.
+/// Steps after which that is learnt anew, at most: sooner once twice as many have been taken since codes
+/// were fitted. A VAE that has just begun to learn new codes gives itself away by what it soon leaves
+/// behind.
 const TOLD_AGAIN: u64 = 5_000;
-const REFITTED: u64 = 4;
 /// Where codes were fitted anew, the VAE has this part of its steps so far to learn them before it
 /// is, and so many at least and at most: a change of the traffic is not to wait for long. As long
 /// does what serves serve at least before a newer VAE does.
@@ -184,9 +183,9 @@ impl Learner {
     }
 
     /// What [`Learner::tell_apart`] is to do with traces of what was published last. It learns anew
-    /// when a VAE serves and has taken twice the steps of the last time, or has learnt codes that were
-    /// fitted anew, and again once it has learnt them for four times as long; in between, bounds
-    /// alone. None where nothing is to be done yet.
+    /// when a VAE serves and has learnt codes that were fitted anew, and each time that it has learnt
+    /// them for twice as long as the last time; in between, bounds alone. None where nothing is to be
+    /// done yet.
     pub fn to_tell_apart(&self) -> Option<Telling> {
         let anew = self.status.steps >= self.told.due;
         let serves = self.status.serving == Serving::Vae;
@@ -219,9 +218,8 @@ impl Learner {
             (Telling::Bounds(_), Some(by)) => Some(by.with_bounds(observed, drawn)),
             // None where nothing tells them apart, as of traces of one span that always takes as long.
             _ => {
-                let since = steps.saturating_sub(self.told.refitted) * (REFITTED - 1);
-                let since = since.max(a_while(steps)).min(steps);
-                self.told.due = steps + since.min(TOLD_AGAIN);
+                let since = steps.saturating_sub(self.told.refitted);
+                self.told.due = steps + since.max(a_while(steps)).min(TOLD_AGAIN);
                 Discriminator::fit(observed, drawn).ok()
             }
         }

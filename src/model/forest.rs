@@ -39,8 +39,9 @@ pub struct Growth {
     pub rate: f32,
     /// The least weight of the rows of a leaf.
     pub least: f32,
-    /// Share of the columns that each looks at, drawn anew for it.
-    pub columns: f64,
+    /// Share of the columns that each looks at, drawn anew for it, and how many at most: what a tree
+    /// costs is in proportion to them.
+    pub columns: (f64, usize),
     /// Pull of leaves towards 0, as the weight of rows that say nothing.
     pub pull: f32,
 }
@@ -68,6 +69,7 @@ impl Forest {
         if columns == 0 || both != [true; 2] {
             return Err(Ungrown("there is nothing to tell apart".to_owned()));
         }
+        let (share, most) = growth.columns;
         let mut grown = GradientBooster::default()
             .set_iterations(growth.trees)
             .set_learning_rate(growth.rate)
@@ -77,7 +79,7 @@ impl Forest {
             // At the first step the curvature of a row is a quarter.
             .set_min_leaf_weight(growth.least / 4.0)
             .set_l2(growth.pull / 4.0)
-            .set_colsample_bytree(growth.columns)
+            .set_colsample_bytree(share.min(most as f64 / columns as f64))
             .set_parallel(false)
             .set_base_score(0.0)
             .set_seed(0);
@@ -185,7 +187,7 @@ mod tests {
         leaves: 31,
         rate: 0.1,
         least: 12.0,
-        columns: 1.0,
+        columns: (1.0, usize::MAX),
         pull: 1.0,
     };
 

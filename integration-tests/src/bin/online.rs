@@ -36,6 +36,8 @@ use integration_tests::Traces;
 const CHECKPOINTS: [usize; 6] = [200, 500, 1_000, 2_000, 3_000, 5_000];
 /// Traces between two scores of the learner.
 const SCORE_EVERY: usize = 50;
+/// Samples drawn each time; figures are their means.
+const DRAWS: u64 = 3;
 /// Traces of each side that are compared, at most.
 const SIDE: usize = 1_000;
 /// What must be reached, as a share of the offline figure.
@@ -178,15 +180,14 @@ fn pass(
         train.len(),
         held_out.len()
     );
-    let ceiling = figures(&held_out, &spread(second), &texts)?;
+    let ceiling = figures(&held_out, &spread(second), 1, &texts)?;
     let offline = match model.exists() {
         true => {
             let checkpoint = Checkpoint::load(model)?;
             let words = checkpoint.words();
             let vocabulary = Vocabulary::load(words, words.min_traces, usize::MAX / 64, &texts);
             let published = checkpoint.published()?.context("nothing serves in it")?;
-            let drawn = draw(&published, &vocabulary, held_out.len())?;
-            Some(figures(&held_out, &drawn, &texts)?)
+            Some(drawn_figures(&held_out, &published, &vocabulary, &texts)?)
         }
         false => None,
     };
@@ -224,8 +225,7 @@ fn pass(
             continue;
         };
         let seconds = began.elapsed().as_secs_f64();
-        let drawn = draw(published, learner.vocabulary(), held_out.len())?;
-        let observed = figures(&held_out, &among(&train[..at], held_out.len()), &texts)?;
+        let observed = among(&train[..at], held_out.len());
         let status = learner.status();
         let point = Point {
             traces: at,
@@ -233,8 +233,8 @@ fn pass(
             serving: status.serving,
             drifts: status.drift.noticed,
             seconds,
-            figures: figures(&held_out, &drawn, &texts)?,
-            observed,
+            figures: drawn_figures(&held_out, published, learner.vocabulary(), &texts)?,
+            observed: figures(&held_out, &observed, 1, &texts)?,
         };
         println!(
             "{name}: {at} traces, {} steps, {:?} serves, of its draws {:.2?} are kept, {seconds:.0} s: {:.3?} (observed so far: {:.3?}); nats: VAE {:.1?}, served {:.1?}, grammar {:.1?}; tried {:.3?}",
@@ -274,8 +274,13 @@ fn among(traces: &[Trace], count: usize) -> Vec<Trace> {
     (0..count).map(|nth| traces[at(nth)].clone()).collect()
 }
 
-fn draw(published: &Published, vocabulary: &Vocabulary, count: usize) -> Result<Vec<Trace>> {
-    let rng = &mut stream(1, "drawn");
+fn draw(
+    published: &Published,
+    vocabulary: &Vocabulary,
+    count: usize,
+    seed: u64,
+) -> Result<Vec<Trace>> {
+    let rng = &mut stream(seed, "drawn");
     let drawn = Sampler::new(published)?.sample_many(rng, count, None);
     let observed = drawn.iter().map(|drawn| vocabulary.observed(drawn));
     observed
@@ -283,14 +288,32 @@ fn draw(published: &Published, vocabulary: &Vocabulary, count: usize) -> Result<
         .context("an invalid trace was drawn")
 }
 
-fn figures(held_out: &[Trace], drawn: &[Trace], texts: &Interner) -> Result<Figures> {
+/// Figures of samples of a snapshot, each of as many traces as are held out: their means.
+fn drawn_figures(
+    held_out: &[Trace],
+    published: &Published,
+    vocabulary: &Vocabulary,
+    texts: &Interner,
+) -> Result<Figures> {
+    let mut means = Figures::default();
+    for seed in 1..=DRAWS {
+        let drawn = draw(published, vocabulary, held_out.len(), seed)?;
+        let figures = figures(held_out, &drawn, seed, texts)?;
+        for (mean, figure) in means.iter_mut().zip(figures) {
+            *mean += figure / DRAWS as f64;
+        }
+    }
+    Ok(means)
+}
+
+fn figures(held_out: &[Trace], drawn: &[Trace], seed: u64, texts: &Interner) -> Result<Figures> {
     let report = fidelity(held_out, drawn);
     Ok([
         report.overall,
         report.edges,
         report.shape_distance,
         report.operation_durations,
-        told_apart(held_out, drawn, 1, texts)?,
+        told_apart(held_out, drawn, seed, texts)?,
     ])
 }
 
@@ -318,7 +341,8 @@ fn page(passes: &[Pass], steps: f64) -> String {
          count alike, as they do offline), in the order of time, \
          {steps} optimiser steps a trace at most; a score each {SCORE_EVERY} traces decides what is published. \
          At each checkpoint as many traces are drawn from what is published then as there are held-out ones \
-         (another 20%, from the whole time: a pass that has seen the beginning only is judged by what is to come too). \
+         (another 20%, from the whole time: a pass that has seen the beginning only is judged by what is to come too), \
+         {DRAWS} times: figures of drawn traces are means. \
          Beside them, *observed so far*: as many of the traces learnt so far, which says how far the recording itself \
          has come. \
          A figure has reached {:.0}% of offline when what it is good for (the value; 1 − value for \

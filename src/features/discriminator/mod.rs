@@ -40,7 +40,7 @@ const CLOSE: Growth = Growth {
     leaves: 31,
     rate: 0.05,
     least: 40.0,
-    columns: 0.3,
+    columns: (0.3, 80),
     pull: 40.0,
 };
 /// How the one is grown that weighs what they say of traces that they have not seen.
@@ -49,7 +49,7 @@ const WIDE: Growth = Growth {
     leaves: 8,
     rate: 0.05,
     least: 160.0,
-    columns: 0.5,
+    columns: (0.5, 128),
     pull: 40.0,
 };
 
