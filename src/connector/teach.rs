@@ -21,8 +21,8 @@ use crate::trace::Trace;
 const GULP: usize = 256;
 /// How long the thread waits for a trace at most.
 const NAP: Duration = Duration::from_millis(100);
-/// A score comes when so many times its own cost was spent on steps, and so many times that of telling
-/// drawn traces from observed ones, where it came to that.
+/// A score comes when so many times its own cost was spent on steps. So many times that of telling drawn
+/// traces from observed ones is, before that is done again: until then what the VAE serves stays.
 const STEPS_PER_SCORE: u32 = 8;
 const STEPS_PER_TELLING: u32 = 2;
 /// How often the board and the metrics hear of it.
@@ -109,6 +109,7 @@ impl Teacher {
         let mut budget = Budget::new(cpu);
         let (mut told, mut saved) = (Duration::ZERO, Duration::ZERO);
         let (mut since_score, mut next_score) = (Duration::ZERO, Duration::ZERO);
+        let (mut since_telling, mut next_telling) = (Duration::ZERO, Duration::ZERO);
         let mut scored_at = 0;
         let mut drift = self.learner.status().drift;
         loop {
@@ -130,10 +131,13 @@ impl Teacher {
             let stepped = wait.is_zero() && self.learner.step()?;
             let spent = worked() - before;
             since_score += spent;
+            since_telling += spent;
             budget.spend(spent);
             let seen = self.learner.status().traces_seen;
             let due = refitted || since_score > next_score && (stepped || seen > scored_at);
-            if due && seen > 0 {
+            let may_tell = since_telling >= next_telling;
+            let waits = !may_tell && self.learner.status().serving == Serving::Vae;
+            if due && seen > 0 && !waits {
                 let before = worked();
                 let published = self.learner.score()?;
                 let scoring = (worked() - before).max(Duration::from_millis(20));
@@ -141,10 +145,15 @@ impl Teacher {
                     let published = tell_apart(&mut self.learner, published);
                     self.publish(published);
                 }
-                try_out(&mut self.learner);
+                if may_tell {
+                    try_out(&mut self.learner);
+                }
                 let spent = worked() - before;
                 let telling = spent.saturating_sub(scoring);
-                next_score = (scoring * STEPS_PER_SCORE).max(telling * STEPS_PER_TELLING);
+                if telling > scoring {
+                    (since_telling, next_telling) = (Duration::ZERO, telling * STEPS_PER_TELLING);
+                }
+                next_score = scoring * STEPS_PER_SCORE;
                 budget.spend(spent);
                 (since_score, scored_at) = (Duration::ZERO, seen);
             }
