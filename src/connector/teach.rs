@@ -109,7 +109,8 @@ impl Teacher {
         let mut budget = Budget::new(cpu);
         let (mut told, mut saved) = (Duration::ZERO, Duration::ZERO);
         let (mut since_score, mut next_score) = (Duration::ZERO, Duration::ZERO);
-        let (mut since_telling, mut next_telling) = (Duration::ZERO, Duration::ZERO);
+        // What is still to be spent on steps before traces are told apart again.
+        let mut owed = Duration::ZERO;
         let mut scored_at = 0;
         let mut drift = self.learner.status().drift;
         loop {
@@ -131,12 +132,11 @@ impl Teacher {
             let stepped = wait.is_zero() && self.learner.step()?;
             let spent = worked() - before;
             since_score += spent;
-            since_telling += spent;
+            owed = owed.saturating_sub(spent);
             budget.spend(spent);
             let seen = self.learner.status().traces_seen;
             let due = refitted || since_score > next_score && (stepped || seen > scored_at);
-            let may_tell = since_telling >= next_telling;
-            let waits = !may_tell && self.learner.status().serving == Serving::Vae;
+            let waits = !owed.is_zero() && self.learner.status().serving == Serving::Vae;
             if due && seen > 0 && !waits {
                 let before = worked();
                 let published = self.learner.score()?;
@@ -145,14 +145,11 @@ impl Teacher {
                     let published = tell_apart(&mut self.learner, published);
                     self.publish(published);
                 }
-                if may_tell {
+                if owed.is_zero() {
                     try_out(&mut self.learner);
                 }
                 let spent = worked() - before;
-                let telling = spent.saturating_sub(scoring);
-                if telling > scoring {
-                    (since_telling, next_telling) = (Duration::ZERO, telling * STEPS_PER_TELLING);
-                }
+                owed += spent.saturating_sub(scoring) * STEPS_PER_TELLING;
                 next_score = scoring * STEPS_PER_SCORE;
                 budget.spend(spent);
                 (since_score, scored_at) = (Duration::ZERO, seen);
