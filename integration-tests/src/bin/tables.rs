@@ -5,7 +5,8 @@
 //! that, and what `doppelspan evaluate` says of them and of the controls: the page has the means over
 //! seeds, so that the chance of one split is not taken for the model. What is there already is not made
 //! again, so that it can be stopped and started. OUTPUT gets results.md, and of each corpus the report
-//! of seed 1; those of the others are brief. With `--ablations` a further model is trained a corpus, of
+//! of seed 1; those of the others are brief. Where a corpus has a labels.csv that says which traces a fault
+//! was at work in, two further models of seed 1 learn from traces with one and without. With `--ablations` a further model is trained a corpus, of
 //! seed 1 and without z_G.
 
 #![allow(
@@ -15,6 +16,8 @@
 
 #[path = "tables/page.rs"]
 mod page;
+#[path = "tables/windows.rs"]
+mod windows;
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -25,6 +28,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use page::Corpus;
+use windows::KINDS;
 
 /// Traces that a corpus needs: with fewer, an AUC says nothing.
 const LEAST: usize = 2_000;
@@ -125,7 +129,13 @@ fn main() -> Result<()> {
     });
     let also = ready.iter().filter(|case| ablations && case.seed == 1);
     let models = ready.iter().map(|case| (case, WHOLE));
-    let models: Vec<(&Case, &str)> = models.chain(also.map(|case| (case, NO_CODE))).collect();
+    let models = models.chain(also.map(|case| (case, NO_CODE)));
+    let mut windows = Vec::new();
+    for case in ready.iter().filter(|case| case.seed == 1) {
+        windows.extend(in_windows(case)?);
+    }
+    let kinds = windows.iter().flatten().map(|case| (case, WHOLE));
+    let models: Vec<(&Case, &str)> = models.chain(kinds).collect();
     abreast("training", &models, |(case, model)| {
         train(&program, case, model)
     })?;
@@ -138,12 +148,17 @@ fn main() -> Result<()> {
             .find(|of| Some(&of.name) == other && of.seed == case.seed);
         evaluate(&program, case, other, ablations)
     })?;
+    abreast("evaluating fault windows", &windows, |[normal, fault]| {
+        evaluate_windows(&program, normal, fault)
+    })?;
     std::fs::create_dir_all(output.join("results"))?;
     let mut pages = Vec::new();
     for name in &corpora {
         let cases = ready.iter().filter(|case| case.name == *name);
         let told = cases.clone().map(|case| case.at(""));
-        pages.push(Corpus::read(name, bars(name), &told.collect::<Vec<_>>())?);
+        let windows = work.join(name).join(KINDS[0]).join("1/report/report.json");
+        let told: Vec<PathBuf> = told.collect();
+        pages.push(Corpus::read(name, bars(name), &told, &windows)?);
         let first = work.join(name).join("1/report/report.html");
         std::fs::copy(first, output.join("results").join(format!("{name}.html")))?;
     }
@@ -252,6 +267,31 @@ fn split(case: &Case) -> Result<()> {
     Ok(std::fs::write(case.at("traces"), seen.len().to_string())?)
 }
 
+/// The traces of a case that a fault was at work in and those without one, as cases of their own; none
+/// where the corpus does not say.
+fn in_windows(case: &Case) -> Result<Option<[Case; 2]>> {
+    let Some(labels) = windows::labels(&case.folder.join("labels.csv"))? else {
+        return Ok(None);
+    };
+    let cases = [0, 1].map(|kind| Case {
+        name: format!("{}, {}", case.name, KINDS[kind]),
+        folder: case.folder.clone(),
+        work: case.work.join(KINDS[kind]),
+        seed: case.seed,
+    });
+    for (kind, of_kind) in cases.iter().enumerate() {
+        if of_kind.at("made").exists() {
+            continue;
+        }
+        std::fs::create_dir_all(of_kind.at(""))?;
+        for (part, _) in PARTS {
+            windows::part(&case.part(part), &of_kind.part(part), &labels, kind)?;
+        }
+        std::fs::write(of_kind.at("made"), "")?;
+    }
+    Ok(Some(cases))
+}
+
 /// Which part a trace belongs to: the same in every run, and nothing to do with its time.
 fn part_of(trace: &[u8], seed: u64) -> usize {
     // FNV-1a from a start that is the seed's, then mixed: ids may count up.
@@ -329,6 +369,38 @@ fn evaluate(program: &Path, case: &Case, other: Option<&Case>, ablations: bool) 
     if std::fs::read_to_string(&told).is_ok_and(|told| told == made) {
         return Ok(());
     }
+    let mut command = asking(program, case);
+    if !first {
+        command.arg("--brief");
+    } else if ablations {
+        let model = case.model(NO_CODE);
+        command.arg("--ablation");
+        command.arg(format!("no z_G={}", model.display()));
+    }
+    for bar in bars.split_whitespace() {
+        command.args(["--bar", bar]);
+    }
+    if let Some(other) = other {
+        beside(&mut command, other);
+    }
+    run(command, case)?;
+    Ok(std::fs::write(told, made)?)
+}
+
+/// Measures how well synthetic traces teach whether a fault was at work, if that was not done.
+fn evaluate_windows(program: &Path, normal: &Case, fault: &Case) -> Result<()> {
+    if normal.at("report/made").exists() {
+        return Ok(());
+    }
+    let mut command = asking(program, normal);
+    command.args(["--brief", "--same-system"]);
+    beside(&mut command, fault);
+    run(command, normal)?;
+    Ok(std::fs::write(normal.at("report/made"), "")?)
+}
+
+/// Asks what there is to say of a model.
+fn asking(program: &Path, case: &Case) -> Command {
     let mut command = Command::new(program);
     command
         .arg("evaluate")
@@ -343,25 +415,21 @@ fn evaluate(program: &Path, case: &Case, other: Option<&Case>, ablations: bool) 
         .args(["--seed", &case.seed.to_string()])
         .arg("--output")
         .arg(case.at("report"));
-    if !first {
-        command.arg("--brief");
-    } else if ablations {
-        let model = case.model(NO_CODE);
-        command.arg("--ablation");
-        command.arg(format!("no z_G={}", model.display()));
-    }
-    for bar in bars.split_whitespace() {
-        command.args(["--bar", bar]);
-    }
-    if let Some(other) = other {
-        command
-            .arg("--other-train")
-            .arg(other.part("train"))
-            .arg("--other-held-out")
-            .arg(other.part("held-out"))
-            .arg("--other-model")
-            .arg(other.model(WHOLE));
-    }
+    command
+}
+
+/// And whether a trace is of the one or of the other.
+fn beside(command: &mut Command, other: &Case) {
+    command
+        .arg("--other-train")
+        .arg(other.part("train"))
+        .arg("--other-held-out")
+        .arg(other.part("held-out"))
+        .arg("--other-model")
+        .arg(other.model(WHOLE));
+}
+
+fn run(mut command: Command, case: &Case) -> Result<()> {
     let ran = command.output()?;
     ensure!(
         ran.status.success(),
@@ -370,7 +438,7 @@ fn evaluate(program: &Path, case: &Case, other: Option<&Case>, ablations: bool) 
         case.seed,
         String::from_utf8_lossy(&ran.stderr)
     );
-    Ok(std::fs::write(told, made)?)
+    Ok(())
 }
 
 #[cfg(test)]

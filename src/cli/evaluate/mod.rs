@@ -60,6 +60,9 @@ pub(super) struct Arguments {
     /// Files of synthetic spans of that system
     #[arg(long, num_args = 1.., value_name = "FILE", group = "other", requires = "other_train")]
     other_synthetic: Vec<PathBuf>,
+    /// What is named other is the same system at another time, as under a fault: its labels may tell too
+    #[arg(long, requires = "other_train")]
+    same_system: bool,
     /// The folder that the report goes to: report.html and report.json
     #[arg(long, value_name = "FOLDER")]
     output: PathBuf,

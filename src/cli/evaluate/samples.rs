@@ -251,7 +251,7 @@ pub(super) fn other(
             &mut observed::Read::default(),
         )?;
         evaluation.inputs.push((what.to_owned(), told));
-        cut(&mut traces, count);
+        thin(&mut traces, count);
         Ok(traces)
     };
     if arguments.other_train.is_empty() {
@@ -275,7 +275,10 @@ pub(super) fn other(
         }
         None => sample("other synthetic", &arguments.other_synthetic)?,
     };
-    Ok(Some(OtherSystem::of([&train, &held_out, &synthetic])))
+    Ok(Some(OtherSystem::of(
+        [&train, &held_out, &synthetic],
+        arguments.same_system,
+    )))
 }
 
 /// Held-out traces through the latents of a model and back, as far as it knows their labels; and
@@ -347,4 +350,14 @@ fn told(read: &observed::Read) -> String {
 
 fn cut(traces: &mut Vec<Trace>, count: usize) {
     traces.truncate(count);
+}
+
+/// As many of them, spread over all: recordings stand in the order of time.
+fn thin(traces: &mut Vec<Trace>, count: usize) {
+    let all = traces.len();
+    let mut at = 0;
+    traces.retain(|_| {
+        at += 1;
+        all <= count || at * count / all > (at - 1) * count / all
+    });
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use doppelspan::eval::{Bars, METRICS, Metric, RootTiming, Spread, bias};
@@ -65,7 +65,7 @@ const REBUILT: [(&str, &str, &str); 7] = [
 ];
 
 /// RQ2: what training on synthetic traces is worth.
-const TAUGHT: [(&str, &str); 17] = [
+const TAUGHT: [(&str, &str); 22] = [
     ("root_accuracy", "which root operation: accuracy"),
     ("root_f1", "which root operation: F1"),
     ("root_ratio", "which root operation: accuracy over observed"),
@@ -83,6 +83,17 @@ const TAUGHT: [(&str, &str); 17] = [
     ("workload_ratio", "which system: PR-AUC over observed"),
     ("workload_false_alarms", "which system: false alarms off by"),
     ("tstr_ratio", "the least of the ratios"),
+    ("window_accuracy", "normal or fault window: accuracy"),
+    ("window_f1", "normal or fault window: F1"),
+    ("window_pr_auc", "normal or fault window: PR-AUC"),
+    (
+        "window_ratio",
+        "normal or fault window: PR-AUC over observed",
+    ),
+    (
+        "window_false_alarms",
+        "normal or fault window: false alarms off by",
+    ),
 ];
 
 /// RQ4: how separable both are.
@@ -113,6 +124,8 @@ pub struct Corpus {
     bars: Bars,
     /// One a seed; the first is whole.
     reports: Vec<Value>,
+    /// That on fault windows, of seed 1, where there is one.
+    windows: Vec<Value>,
     /// Seconds of each training, by the clock and of the processor.
     seconds: [Vec<f64>; 2],
 }
@@ -125,16 +138,16 @@ enum Of<'a> {
 }
 
 impl Corpus {
-    /// Reads what `evaluate` and the training left in the folder of each seed.
-    pub fn read(name: &str, bars: &str, folders: &[PathBuf]) -> Result<Self> {
-        let reports: Result<Vec<Value>> = folders
+    /// Reads what `evaluate` and the training left in the folder of each seed, and what `evaluate` said of
+    /// fault windows, if it did.
+    pub fn read(name: &str, bars: &str, folders: &[PathBuf], windows: &Path) -> Result<Self> {
+        let report =
+            |at: &Path| -> Result<Value> { Ok(serde_json::from_slice(&std::fs::read(at)?)?) };
+        let reports = folders
             .iter()
-            .map(|at| {
-                Ok(serde_json::from_slice(&std::fs::read(
-                    at.join("report/report.json"),
-                )?)?)
-            })
-            .collect();
+            .map(|at| report(&at.join("report/report.json")));
+        let reports: Result<Vec<Value>> = reports.collect();
+        let windows = windows.exists().then(|| report(windows)).transpose()?;
         let told = |what: &str| {
             let all = folders.iter().map(|at| at.join(format!("whole.{what}")));
             let told: Vec<String> = all
@@ -150,6 +163,7 @@ impl Corpus {
             name: name.to_owned(),
             bars: Bars::read(bars.split_whitespace())?,
             reports: reports?,
+            windows: windows.into_iter().collect(),
             seconds: [wall.collect(), used.collect()],
         })
     }
@@ -168,7 +182,11 @@ impl Corpus {
         if let Some((_, level)) = BIASES.iter().find(|(bias, _)| *bias == key) {
             return Spread::of(self.bias(*level, of).into_iter().collect());
         }
-        let rows = self.reports.iter().filter_map(|report| row(report, key));
+        let reports = match key.starts_with("window_") {
+            true => &self.windows,
+            false => &self.reports,
+        };
+        let rows = reports.iter().filter_map(|report| row(report, key));
         let values = rows.filter_map(|row| match of {
             Of::Synthetic => row["synthetic"]["mean"].as_f64(),
             Of::Control(control) => row["controls"][control].as_f64(),
@@ -262,8 +280,8 @@ pub fn page(corpora: &[Corpus], seeds: usize) -> Result<String> {
          An *error* of root latency is the distance of a percentile from that of the held-out sample, the mean \
          over seeds; a held-out sample's own percentiles are chance as well, so the ceiling has errors too. A \
          *bias* is what is left when the signed errors of a root operation are averaged over the seeds first: what \
-         is chance of a split or a sample goes out, what is wrong stays. Mixes with observed traces, RQ3, what is \
-         asked for and what gives traces away are of seed 1. What each figure is stands in \
+         is chance of a split or a sample goes out, what is wrong stays. Mixes with observed traces, RQ3, fault windows (two models, of traces that a fault was at work in and of \
+         those without), what is asked for and what gives traces away are of seed 1. What each figure is stands in \
          [evaluation.md](evaluation.md). A report with pictures per corpus, of seed 1, lies in `docs/results/` \
          where it was made; it shows observed traces, so it stays there. Wall seconds are of a machine that \
          other work shared; processor seconds are user and system of the training program.\n"
