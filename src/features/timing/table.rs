@@ -19,6 +19,9 @@ const TAIL: [f64; 5] = [0.0, 0.002, 0.005, 0.01, 0.02];
 /// A bin that no training value fell in is given this share of a value.
 const EMPTY_SHARE: f64 = 0.02;
 
+/// Parts of as many values each that a bin is cut into at most, and how many values one must hold.
+const PIECES: (usize, usize) = (16, 8);
+
 /// Values that a part of a bin must hold to be told from what is empty.
 const CLUSTER: usize = 4;
 
@@ -223,7 +226,8 @@ impl Stretch {
     }
 }
 
-/// Where the empty parts of a bin begin and end. `units` are sorted.
+/// Where the empty parts of a bin begin and end, and where those are cut that hold something.
+/// `units` are sorted.
 fn knots(bin: u8, units: &[u64], edges: &[u64]) -> Vec<Knot> {
     let (low, high) = (edges[usize::from(bin) - 1], edges[usize::from(bin)]);
     let first = units.partition_point(|&unit| unit < low);
@@ -248,6 +252,7 @@ fn knots(bin: u8, units: &[u64], edges: &[u64]) -> Vec<Knot> {
     }
     // What holds too little counts as empty too.
     parts.retain(|(from, to)| to - from >= CLUSTER);
+    let each = held.len().div_ceil(PIECES.0).max(PIECES.1);
     // Where each stretch ends, and its share in values.
     let mut stretches: Vec<(u64, f64)> = Vec::new();
     let (mut done, mut end) = (0, low);
@@ -260,7 +265,9 @@ fn knots(bin: u8, units: &[u64], edges: &[u64]) -> Vec<Knot> {
         }
         if to > from {
             end = held[to - 1] + 1;
-            stretches.push((end, (to - from) as f64));
+            pieces(&held[from..to], each, |edge, share| {
+                stretches.push((edge, share))
+            });
         }
         done = to;
     }
@@ -273,6 +280,32 @@ fn knots(bin: u8, units: &[u64], edges: &[u64]) -> Vec<Knot> {
         Knot { bin, within, edge }
     });
     knots.collect()
+}
+
+/// Cuts sorted values into pieces of about so many each: where each ends, and how many it holds. A
+/// value that fills a piece has one of its own.
+fn pieces(held: &[u64], each: usize, mut piece: impl FnMut(u64, f64)) {
+    let count = (held.len() / each).max(1);
+    let (mut begun, mut done) = (0, 0);
+    for same in held.chunk_by(|a, b| a == b) {
+        let alone = same.len() >= each;
+        // The first of the pieces of equal size that ends behind where this one began.
+        let full = done * count >= (begun * count / held.len() + 1) * held.len();
+        if done > begun && (alone || full) {
+            piece(same[0], (done - begun) as f64);
+            begun = done;
+        }
+        done += same.len();
+        if alone {
+            piece(same[0] + 1, same.len() as f64);
+            begun = done;
+        }
+    }
+    if let Some(&last) = held.last()
+        && done > begun
+    {
+        piece(last + 1, (done - begun) as f64);
+    }
 }
 
 fn bits_of_octave() -> f64 {
@@ -439,6 +472,36 @@ mod tests {
         let between = drawn.filter(|(value, _)| (20_000..500_000).contains(value));
         let between: f64 = between.map(|(_, share)| share).sum();
         assert!(between < 0.003, "{between}");
+    }
+
+    #[test]
+    fn a_narrow_peak_within_a_bin_stays_narrow_and_a_value_alone_keeps_its_share() {
+        // Of a twentieth, two thirds lie between 590,000 and 591,000, and the others up to 200,000
+        // beyond on both sides; a fiftieth is 700,001.
+        let table = table(
+            (0..12_000_u64).map(|value| match (value % 20, value / 20 % 3) {
+                (0, 0) => 490_000 + value * 7_919 % 200_000,
+                (0, _) => 590_000 + value % 1_000,
+                (7, _) if value % 50 < 20 => 700_001,
+                _ => 1_000 + value,
+            }),
+        );
+        let drawn: Vec<(u64, f64)> = (1..ABOVE)
+            .flat_map(|bin| {
+                let share = f64::from(table.shares()[usize::from(bin)]) / 1_000.0;
+                let draws = (0..1_000).map(|draw| (f64::from(draw) + 0.5) / 1_000.0);
+                let values = draws.map(|within| table.distance(bin, within));
+                values.map(move |value| (value, share)).collect::<Vec<_>>()
+            })
+            .collect();
+        let share = |range: std::ops::Range<u64>| {
+            let some = drawn.iter().filter(|(value, _)| range.contains(value));
+            some.map(|(_, share)| share).sum::<f64>()
+        };
+        let (peak, around) = (share(589_500..591_500), share(480_000..700_000));
+        assert!((peak / around - 0.67).abs() < 0.06, "{peak} {around}");
+        let alone = share(700_001..700_002);
+        assert!((alone - 0.02).abs() < 0.003, "{alone}");
     }
 
     #[test]
