@@ -16,6 +16,13 @@ const QUANTILES: usize = BINS - 2;
 /// Levels where the tails' finer bins begin and end; the rest is divided evenly.
 const TAIL: [f64; 5] = [0.0, 0.002, 0.005, 0.01, 0.02];
 
+/// Values from which on edges are moved off their levels.
+const FEW: usize = 600;
+
+/// Places to each side of its level where an edge may stand, and up to which part of the way to the next.
+const STEPS: i32 = 5;
+const REACH: f64 = 0.45;
+
 /// A bin that no training value fell in is given this share of a value.
 const EMPTY_SHARE: f64 = 0.02;
 
@@ -87,11 +94,7 @@ impl Table {
         let (Some(&least), Some(&most)) = (units.first(), units.last()) else {
             return Self::unfitted();
         };
-        let mut edges: Vec<u64> = (0..=QUANTILES)
-            .map(|at| quantile(&units, level(at)))
-            .collect();
-        edges[0] = least;
-        edges[QUANTILES] = most + 1;
+        let mut edges = placed(&units, (least, most + 1));
         part_atoms(&mut edges);
         let count = units.len() as f32;
         let below = edges
@@ -325,6 +328,77 @@ fn level(edge: usize) -> f64 {
     }
 }
 
+/// A place where an edge may stand.
+#[derive(Clone, Copy)]
+struct Way {
+    edge: u64,
+    /// Values below it.
+    below: usize,
+    /// ln likelihood of these, and which place of the edge before it that comes from.
+    likelihood: f64,
+    from: usize,
+}
+
+/// Where the bins of sorted values begin, and where the last one ends. Each edge stands near its level,
+/// where the values of bins lie as evenly as they can (the likeliest places are found from edge to edge, as
+/// by Viterbi): what many calls share, such as a timeout, then has bins to itself and no part of wider ones,
+/// and a network can tell it from the values beside it.
+fn placed(units: &[u64], (least, end): (u64, u64)) -> Vec<u64> {
+    let steps = if units.len() < FEW { 0 } else { STEPS };
+    let near = |edge: usize, step: i32| {
+        let next = if step < 0 { edge - 1 } else { edge + 1 };
+        let reach = (level(next) - level(edge)).abs() * REACH;
+        let away = f64::from(step) / f64::from(steps.max(1));
+        quantile(units, level(edge) + reach * away)
+    };
+    let mut ways: Vec<Vec<Way>> = Vec::with_capacity(QUANTILES + 1);
+    ways.push(vec![Way {
+        edge: least,
+        below: 0,
+        likelihood: 0.0,
+        from: 0,
+    }]);
+    for at in 1..=QUANTILES {
+        let before = &ways[at - 1];
+        let way = |edge: u64| {
+            let below = units.partition_point(|&unit| unit < edge);
+            let mut best = Way {
+                edge,
+                below,
+                likelihood: f64::NEG_INFINITY,
+                from: 0,
+            };
+            for (from, way) in before.iter().enumerate() {
+                let likelihood = way.likelihood + likelihood(below - way.below, (way.edge, edge));
+                if likelihood > best.likelihood {
+                    (best.likelihood, best.from) = (likelihood, from);
+                }
+            }
+            best
+        };
+        ways.push(match at {
+            QUANTILES => vec![way(end)],
+            _ => (-steps..=steps).map(|step| way(near(at, step))).collect(),
+        });
+    }
+    let mut edges = vec![end; QUANTILES + 1];
+    let mut at = 0;
+    for (edge, ways) in edges.iter_mut().zip(&ways).rev() {
+        *edge = ways[at].edge;
+        at = ways[at].from;
+    }
+    edges
+}
+
+/// ln likelihood of so many values between two edges, if they are even there.
+fn likelihood(values: usize, (low, high): (u64, u64)) -> f64 {
+    if values == 0 || high <= low {
+        return 0.0;
+    }
+    let values = values as f64;
+    values * (values / (bits(high) - bits(low)) as f64).ln()
+}
+
 /// The value at a level of sorted values, which are not empty; straight between two of them.
 fn quantile(sorted: &[u64], level: f64) -> u64 {
     let rank = level * (sorted.len() - 1) as f64;
@@ -502,6 +576,35 @@ mod tests {
         assert!((peak / around - 0.67).abs() < 0.06, "{peak} {around}");
         let alone = share(700_001..700_002);
         assert!((alone - 0.02).abs() < 0.003, "{alone}");
+    }
+
+    #[test]
+    fn what_many_values_share_has_bins_to_itself() {
+        // Three of a hundred lie about 590,000, in the middle of what lies above 300,000.
+        let table = table((0..20_000_u64).map(|value| match value * 7_919 % 100 {
+            0..3 => 590_000 + value % 2_000,
+            3..5 => 300_000 + value * 31 % 200_000,
+            5..9 => 700_000 + value * 31 % 2_000_000,
+            low => 1_000 + low * 100 + value % 100,
+        }));
+        let peak = 590_000..592_000;
+        let mut held = [[0.0; 2]; BINS];
+        for draw in 0..1_000 {
+            let within = (f64::from(draw) + 0.5) / 1_000.0;
+            for bin in 1..ABOVE {
+                let share = f64::from(table.shares()[usize::from(bin)]) / 1_000.0;
+                let inside = peak.contains(&table.distance(bin, within));
+                held[usize::from(bin)][usize::from(inside)] += share;
+            }
+        }
+        let of_peak: f64 = held.iter().map(|[_, inside]| inside).sum();
+        let own = held
+            .iter()
+            .filter(|[outside, inside]| *inside > 9.0 * outside);
+        let own: f64 = own.map(|[_, inside]| inside).sum();
+        assert!((of_peak - 0.03).abs() < 0.002, "{of_peak}");
+        // At their levels two edges would stand a third of a bin away from where it begins and ends.
+        assert!(own > 0.8 * of_peak, "{own} of {of_peak}");
     }
 
     #[test]
