@@ -177,16 +177,21 @@ impl Corpus {
         rows(self.first())
     }
 
+    /// The reports that a figure stands in.
+    fn reports(&self, key: &str) -> &[Value] {
+        match key.starts_with("window_") {
+            true => &self.windows,
+            false => &self.reports,
+        }
+    }
+
     /// A figure over the seeds whose reports have it.
     fn figure(&self, key: &str, of: Of<'_>) -> Option<Spread> {
         if let Some((_, level)) = BIASES.iter().find(|(bias, _)| *bias == key) {
             return Spread::of(self.bias(*level, of).into_iter().collect());
         }
-        let reports = match key.starts_with("window_") {
-            true => &self.windows,
-            false => &self.reports,
-        };
-        let rows = reports.iter().filter_map(|report| row(report, key));
+        let reports = self.reports(key).iter();
+        let rows = reports.filter_map(|report| row(report, key));
         let values = rows.filter_map(|row| match of {
             Of::Synthetic => row["synthetic"]["mean"].as_f64(),
             Of::Control(control) => row["controls"][control].as_f64(),
@@ -425,7 +430,13 @@ fn beside_ceiling(
     title: &str,
     figures: &[(String, String)],
 ) -> Result<()> {
-    let there = |key: &str| corpora.iter().find_map(|corpus| row(corpus.first(), key));
+    let there = |key: &str| {
+        let reports = corpora
+            .iter()
+            .flat_map(|corpus| corpus.reports(key).first());
+        let mut rows = reports.filter_map(|report| row(report, key));
+        rows.next()
+    };
     if !figures.iter().any(|(key, _)| there(key).is_some()) {
         return Ok(());
     }
