@@ -6,8 +6,8 @@
 //! seeds, so that the chance of one split is not taken for the model. What is there already is not made
 //! again, so that it can be stopped and started. OUTPUT gets results.md, and of each corpus the report
 //! of seed 1; those of the others are brief. Where a corpus has a labels.csv that says which traces a fault
-//! was at work in, two further models of seed 1 learn from traces with one and without. With `--ablations` a further model is trained a corpus, of
-//! seed 1 and without z_G.
+//! was at work in, two further models of seed 1 learn from traces with one and without. With `--ablations`
+//! a further model is trained a corpus, of seed 1 and without z_G.
 
 #![allow(
     clippy::disallowed_methods,
@@ -241,21 +241,12 @@ fn split(case: &Case) -> Result<()> {
         for line in BufReader::new(zstd::Decoder::new(file)?).lines() {
             let request: ExportTraceServiceRequest = serde_json::from_str(&line?)?;
             for (at, part) in parts.iter_mut().enumerate() {
-                let mut request = request.clone();
-                for resource in &mut request.resource_spans {
-                    for scope in &mut resource.scope_spans {
-                        scope.spans.retain(|span| {
-                            seen.insert(span.trace_id.clone());
-                            part_of(&span.trace_id, case.seed) == at
-                        });
-                    }
-                    resource.scope_spans.retain(|scope| !scope.spans.is_empty());
-                }
-                request
-                    .resource_spans
-                    .retain(|resource| !resource.scope_spans.is_empty());
-                if !request.resource_spans.is_empty() {
-                    serde_json::to_writer(&mut *part, &request)?;
+                let kept = only(request.clone(), |trace| {
+                    seen.insert(trace.to_vec());
+                    part_of(trace, case.seed) == at
+                });
+                if let Some(kept) = kept {
+                    serde_json::to_writer(&mut *part, &kept)?;
                     part.write_all(b"\n")?;
                 }
             }
@@ -265,6 +256,22 @@ fn split(case: &Case) -> Result<()> {
         part.finish()?;
     }
     Ok(std::fs::write(case.at("traces"), seen.len().to_string())?)
+}
+
+/// What is left of a request with some traces only; none if nothing is.
+fn only(
+    mut request: ExportTraceServiceRequest,
+    mut keep: impl FnMut(&[u8]) -> bool,
+) -> Option<ExportTraceServiceRequest> {
+    for resource in &mut request.resource_spans {
+        for scope in &mut resource.scope_spans {
+            scope.spans.retain(|span| keep(&span.trace_id));
+        }
+        resource.scope_spans.retain(|scope| !scope.spans.is_empty());
+    }
+    let resources = &mut request.resource_spans;
+    resources.retain(|resource| !resource.scope_spans.is_empty());
+    (!request.resource_spans.is_empty()).then_some(request)
 }
 
 /// The traces of a case that a fault was at work in and those without one, as cases of their own; none

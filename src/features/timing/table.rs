@@ -63,7 +63,7 @@ pub(super) struct Table {
     below: Vec<f32>,
     /// Number of training values.
     values: u32,
-    /// What lies between the edges of bins whose values leave a wide part of them empty.
+    /// Where the pieces and the empty parts of bins begin and end.
     knots: Vec<Knot>,
 }
 
@@ -464,6 +464,16 @@ mod tests {
         table
     }
 
+    /// Distances that its bins stand for at even positions, each with its share.
+    fn drawn(table: &Table) -> Vec<(u64, f64)> {
+        let of = |bin: u8| {
+            let share = f64::from(table.shares()[usize::from(bin)]) / 1_000.0;
+            let draws = (0..1_000).map(|draw| (f64::from(draw) + 0.5) / 1_000.0);
+            draws.map(move |within| (table.distance(bin, within), share))
+        };
+        (1..ABOVE).flat_map(of).collect()
+    }
+
     fn check(table: &Table, distance: u64) {
         let (bin, within) = table.code(distance);
         assert!((0.0..1.0).contains(&within), "{within}");
@@ -537,12 +547,7 @@ mod tests {
         for distance in [1_000, 9_999, 12_000, 200_000, 599_999, 600_020, 609_980] {
             check(&table, distance);
         }
-        let drawn = (1..ABOVE).flat_map(|bin| {
-            let share = f64::from(table.shares()[usize::from(bin)]) / 1_000.0;
-            let draws = (0..1_000).map(|draw| (f64::from(draw) + 0.5) / 1_000.0);
-            let values = draws.map(|within| table.distance(bin, within));
-            values.map(move |value| (value, share)).collect::<Vec<_>>()
-        });
+        let drawn = drawn(&table).into_iter();
         let between = drawn.filter(|(value, _)| (20_000..500_000).contains(value));
         let between: f64 = between.map(|(_, share)| share).sum();
         assert!(between < 0.003, "{between}");
@@ -560,14 +565,7 @@ mod tests {
                 _ => 1_000 + value,
             }),
         );
-        let drawn: Vec<(u64, f64)> = (1..ABOVE)
-            .flat_map(|bin| {
-                let share = f64::from(table.shares()[usize::from(bin)]) / 1_000.0;
-                let draws = (0..1_000).map(|draw| (f64::from(draw) + 0.5) / 1_000.0);
-                let values = draws.map(|within| table.distance(bin, within));
-                values.map(move |value| (value, share)).collect::<Vec<_>>()
-            })
-            .collect();
+        let drawn = drawn(&table);
         let share = |range: std::ops::Range<u64>| {
             let some = drawn.iter().filter(|(value, _)| range.contains(value));
             some.map(|(_, share)| share).sum::<f64>()

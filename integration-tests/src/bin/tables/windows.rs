@@ -61,18 +61,10 @@ pub fn part(from: &Path, to: &Path, labels: &Labels, kind: usize) -> Result<()> 
     let mut out = zstd::Encoder::new(std::fs::File::create(to)?, 3)?;
     let lines = BufReader::new(zstd::Decoder::new(std::fs::File::open(from)?)?).lines();
     for line in lines {
-        let mut request: ExportTraceServiceRequest = serde_json::from_str(&line?)?;
-        for resource in &mut request.resource_spans {
-            for scope in &mut resource.scope_spans {
-                let spans = &mut scope.spans;
-                spans.retain(|span| labels.get(&span.trace_id) == Some(&kind));
-            }
-            resource.scope_spans.retain(|scope| !scope.spans.is_empty());
-        }
-        let resources = &mut request.resource_spans;
-        resources.retain(|resource| !resource.scope_spans.is_empty());
-        if !resources.is_empty() {
-            serde_json::to_writer(&mut out, &request)?;
+        let request: ExportTraceServiceRequest = serde_json::from_str(&line?)?;
+        let kept = super::only(request, |trace| labels.get(trace) == Some(&kind));
+        if let Some(kept) = kept {
+            serde_json::to_writer(&mut out, &kept)?;
             out.write_all(b"\n")?;
         }
     }
