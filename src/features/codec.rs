@@ -40,6 +40,7 @@ pub fn decode(example: &Example, coder: &Coder) -> Sampled {
     let tokens: Vec<Token> = example.tokens.iter().copied().map(Token).collect();
     let spans = tokens.len().min(skeleton.len());
     let mut clock = Clock::default();
+    clock.begin(coder);
     for at in 0..spans {
         clock.enter(&skeleton, at);
         let code = |codes: &[_]| codes.get(at).copied().unwrap_or_default();
@@ -278,6 +279,39 @@ mod tests {
                 assert_eq!(example.end[2].mode, mode as u8);
             }
         }
+    }
+
+    #[test]
+    fn long_waits_that_end_in_step_are_told_from_the_one_before() {
+        // Each call takes what is left of a period of 100 ms; the root ends in step as well.
+        let trace = |at: i64| {
+            let phase = (at * 7_919_333) % 100_000_000;
+            let left = |from: i64| (phase - from).rem_euclid(100_000_000) as u64;
+            let (first, pause) = (1_000 + at, 3_000_000 + at * 10_001);
+            let one = left(first) + 200_000;
+            let second = first + one as i64 + pause;
+            let two = left(second) + 200_000;
+            let end = second + two as i64;
+            let root = end as u64 + left(end) + 200_000;
+            build(&[(0, 0, root, 0), (0, first, one, 1), (1, second, two, 1)])
+        };
+        let traces: Vec<_> = (0..400).map(trace).collect();
+        let coder = fit(&traces);
+        let mut in_step = [0; 3];
+        for trace in &traces {
+            check(trace, &coder);
+            let example = encode(&trace.0, &trace.1, vec![0; 3], &coder).unwrap();
+            for (count, (end, mode)) in in_step.iter_mut().zip(example.end.iter().zip([
+                timing::EndMode::ChildrenInStep,
+                timing::EndMode::InStep,
+                timing::EndMode::InStep,
+            ])) {
+                *count += u32::from(end.mode == mode as u8);
+            }
+        }
+        // The first wait has none to be in step with; the others are, but for those that are too short.
+        assert_eq!(in_step[1], 0);
+        assert!(in_step[2] > 200 && in_step[0] > 200, "{in_step:?}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ const FAILED: u8 = StatusCode::Error as u8;
 pub const FEATURES: usize = NAMES.len();
 
 /// What each number is. Scores come as (start, end).
-pub const NAMES: [&str; 34] = [
+pub const NAMES: [&str; 36] = [
     "score of the previous sibling's start",
     "score of the previous sibling's end",
     "score of the parent's start",
@@ -50,6 +50,8 @@ pub const NAMES: [&str; 34] = [
     "whether its parent has failed",
     "whether its first child has failed",
     "whether any span has failed",
+    "whether its service has waited for long",
+    "how far its service is into the period of its long waits",
 ];
 
 /// Starts and ends: how many, their sums and last values.
@@ -113,7 +115,7 @@ impl<'a> Walk<'a> {
         statuses: &'a [u8],
         memory: &'a mut Memory,
     ) -> Self {
-        memory.clock.clear();
+        memory.clock.begin(coder);
         memory.spans.clear();
         let known = services.len();
         for scores in [&mut memory.tokens, &mut memory.services] {
@@ -140,15 +142,19 @@ impl<'a> Walk<'a> {
     }
 
     /// What is counted and heard before the next span, which must be there.
-    pub fn hearing(&self) -> Hearing<'a> {
-        let span = (self.skeleton, self.tokens, self.at());
-        Hearing::new(self.coder, span, &self.memory.voices)
+    pub fn hearing(&mut self) -> Hearing<'a> {
+        let at = self.at();
+        self.memory.clock.enter(self.skeleton, at);
+        let service = self.coder.service(self.tokens[at]);
+        let parent = self.skeleton.places()[at].parent;
+        let phase = self.memory.clock.phase(service, parent);
+        let span = (self.skeleton, self.tokens, at);
+        Hearing::new(self.coder, span, &self.memory.voices, phase)
     }
 
     /// What is known before the next span, which must be there, beside its [`Walk::hearing`].
     pub fn step(&mut self, hearing: &Hearing<'_>) -> [f32; FEATURES] {
         let at = self.at();
-        self.memory.clock.enter(self.skeleton, at);
         let place = &self.skeleton.places()[at];
         let memory = &*self.memory;
         let score = |of: Option<u32>| of.map_or([0.0; 2], |of| memory.spans[of as usize]);
@@ -197,6 +203,8 @@ impl<'a> Walk<'a> {
             // In pre-order the first child is next.
             self.failed((place.children > 0).then_some(at + 1)),
             yes(self.failed),
+            yes(hearing.phase().is_some()),
+            hearing.phase().unwrap_or_default(),
         ]
     }
 
@@ -211,12 +219,13 @@ impl<'a> Walk<'a> {
         let (token, service) = (self.token(at), self.service(at));
         let memory = &mut *self.memory;
         let codes = (start, end);
-        let scores = memory
-            .clock
-            .push_codes(self.coder, self.skeleton, self.tokens, at, codes);
+        let (scores, keys) =
+            memory
+                .clock
+                .push_codes(self.coder, self.skeleton, self.tokens, at, codes);
         memory.spans.push(scores);
         let span = (self.skeleton, self.tokens, at);
-        memory.voices.push(self.coder, span, scores);
+        memory.voices.push(self.coder, span, keys);
         memory.tokens[token].add(scores);
         memory.services[service].add(scores);
         memory.trace.add(scores);
@@ -328,14 +337,20 @@ mod tests {
     }
 
     fn gap(bin: u8) -> f32 {
-        score(bin, 2.0 / 3.0, 1.0 / 3.0)
+        score(bin, 0.5, 0.25)
     }
 
     fn overlap(bin: u8) -> f32 {
+        score(bin, 0.25, 0.25)
+    }
+
+    /// Behind children: before them is a mode too, and in step.
+    fn after(bin: u8) -> f32 {
         score(bin, 1.0 / 3.0, 1.0 / 3.0)
     }
 
-    fn after(bin: u8) -> f32 {
+    /// Behind later siblings.
+    fn later(bin: u8) -> f32 {
         score(bin, 0.5, 0.5)
     }
 
@@ -351,16 +366,16 @@ mod tests {
         );
         check(
             "score of the end of the last span with the same token",
-            &[0.0, 0.0, after(12), 0.0],
+            &[0.0, 0.0, later(12), 0.0],
         );
         check("whether it has failed", &[0.0, 0.0, 1.0, 0.0]);
         check("whether its parent has failed", &[0.0, 0.0, 0.0, 1.0]);
         check("whether its first child has failed", &[0.0; 4]);
         check("whether any span has failed", &[1.0; 4]);
-        let mean = (after(12) + after(40)) / 2.0;
+        let mean = (later(12) + after(40)) / 2.0;
         check(
             "mean score of ends in the same service",
-            &[0.0, 0.0, after(12), mean],
+            &[0.0, 0.0, later(12), mean],
         );
         check(
             "highest score of a start so far",

@@ -18,12 +18,11 @@ pub fn lesson(
     let mut lesson = Lesson::default();
     let statuses = &example.status;
     let mut walk = Walk::new(coder, services, &skeleton, &tokens, statuses, memory);
-    for (at, (&start, &end)) in example.start.iter().zip(&example.end).enumerate() {
+    for (&start, &end) in example.start.iter().zip(&example.end) {
         let mut hearing = walk.hearing();
         lesson.told.extend(walk.step(&hearing));
-        let place = &skeleton.places()[at];
-        lesson.start_fits.push(start_fits(place.index));
-        lesson.end_fits.push(end_fits(place));
+        lesson.start_fits.push(hearing.start_fits());
+        lesson.end_fits.push(hearing.end_fits());
         hearing.started(start);
         let ln = f32::ln;
         lesson
@@ -43,16 +42,17 @@ pub fn lesson(
     lesson
 }
 
-/// Bits of the start modes that say something with so many siblings before.
-pub fn start_fits(index: u32) -> u16 {
-    let bit = |mode: StartMode| u16::from(mode.fits(index)) << mode as u8;
+/// Bits of the start modes that say something with so many siblings before, and a long wait or none to be in
+/// step with.
+pub fn start_fits(index: u32, in_step: bool) -> u16 {
+    let bit = |mode: StartMode| u16::from(mode.fits(index, in_step)) << mode as u8;
     StartMode::ALL.into_iter().map(bit).sum()
 }
 
-/// Bits of the end modes that say something at a place.
-pub fn end_fits(place: &Place) -> u16 {
+/// Bits of the end modes that say something at a place, where long waits end in step or not.
+pub fn end_fits(place: &Place, in_step: bool) -> u16 {
     let (leaf, next, parent) = (place.children == 0, place.next, place.parent);
-    let fits = |mode: EndMode| mode.fits(leaf, next.is_some(), parent.is_some());
+    let fits = |mode: EndMode| mode.fits(leaf, next.is_some(), parent.is_some(), in_step);
     let bit = |mode: EndMode| u16::from(fits(mode)) << mode as u8;
     EndMode::ALL.into_iter().map(bit).sum()
 }

@@ -1,6 +1,7 @@
 //! The times of a trace, resolved span by span in pre-order.
 
-use super::{EndMode, StartMode};
+use super::step::{Period, Steps, Wait};
+use super::{Coder, EndMode, StartMode};
 use crate::features::{Place, Skeleton};
 
 /// A time as it hangs on another: its mode and its distance in nanoseconds.
@@ -23,11 +24,25 @@ pub struct Clock {
     /// Whether some child's end hangs on the span's own.
     defers: Vec<bool>,
     walk: Vec<u32>,
+    steps: Steps,
+    /// The service of each span.
+    services: Vec<Option<u16>>,
+    /// What the ends of spans would be told by in step, of those whose modes are not.
+    in_step: Vec<Option<u64>>,
 }
 
 impl Clock {
-    /// Forgets the trace; buffers stay.
-    pub fn clear(&mut self) {
+    /// Before a trace that is told with this coder; buffers stay.
+    pub fn begin(&mut self, coder: &Coder) {
+        let (period, services) = coder.period();
+        self.begin_with(period, services);
+    }
+
+    /// The same, with a period and so many services.
+    pub(super) fn begin_with(&mut self, period: Period, services: usize) {
+        self.steps.clear(period, services);
+        self.services.clear();
+        self.in_step.clear();
         self.starts.clear();
         self.ends.clear();
         self.rules.clear();
@@ -35,6 +50,45 @@ impl Clock {
         self.last_child.clear();
         self.defers.clear();
         self.walk.clear();
+    }
+
+    /// One that keeps all waits.
+    pub(super) fn hearing() -> Self {
+        Self {
+            steps: Steps::hearing(),
+            ..Self::default()
+        }
+    }
+
+    /// The waits that were kept.
+    pub(super) fn heard(self) -> Vec<Wait> {
+        self.steps.heard()
+    }
+
+    /// How far a service is into the period of its waits at the frontier of a parent, if it has waited.
+    pub(in crate::features) fn phase(
+        &self,
+        service: Option<u16>,
+        parent: Option<u32>,
+    ) -> Option<f32> {
+        let at = parent.map_or(0, |parent| self.frontier(parent));
+        self.steps.phase(service, at)
+    }
+
+    /// What a start after the frontier of its parent would be told by in step.
+    pub(super) fn start_in_step(
+        &self,
+        place: &Place,
+        service: Option<u16>,
+        distance: u64,
+    ) -> Option<u64> {
+        let from = self.frontier(place.parent?);
+        self.steps.told(service, from, distance)
+    }
+
+    /// What the end of a span would be told by in step, once all are known.
+    pub(super) fn end_in_step(&self, at: usize) -> Option<u64> {
+        self.in_step[at]
     }
 
     /// Closes what is over before the next span, which is the one at `at`.
@@ -72,15 +126,28 @@ impl Clock {
     }
 
     /// The start of the span at `place`, which was entered, from how it hangs.
-    pub(super) fn start(&self, place: &Place, (mode, distance): Hung<StartMode>) -> i64 {
+    pub(super) fn start(
+        &self,
+        place: &Place,
+        service: Option<u16>,
+        (mode, distance): Hung<StartMode>,
+    ) -> i64 {
         let Some(parent) = place.parent else {
             return 0;
         };
-        let distance = distance as i64;
+        let distance = match mode {
+            StartMode::InStep => self
+                .steps
+                .distance(service, self.frontier(parent), distance),
+            _ => distance,
+        };
+        let distance = i64::try_from(distance).unwrap_or(i64::MAX);
         let previous = place.previous.map(|at| self.starts[at as usize]);
         let begin = self.starts[parent as usize];
         match (mode, previous) {
-            (StartMode::Gap, _) => self.frontier(parent).saturating_add(distance),
+            (StartMode::Gap | StartMode::InStep, _) => {
+                self.frontier(parent).saturating_add(distance)
+            }
             (StartMode::Overlap, previous) => previous.unwrap_or(begin).saturating_add(distance),
             (StartMode::Before, None) => begin.saturating_sub(distance),
             (StartMode::Before, Some(previous)) => begin.saturating_sub(distance).max(previous),
@@ -88,7 +155,13 @@ impl Clock {
     }
 
     /// Adds the span at `at`, which was entered: its start, and how its end hangs.
-    pub(super) fn push(&mut self, skeleton: &Skeleton, at: usize, start: i64, end: Hung<EndMode>) {
+    pub(super) fn push(
+        &mut self,
+        skeleton: &Skeleton,
+        (at, service): (usize, Option<u16>),
+        start: i64,
+        end: Hung<EndMode>,
+    ) {
         let place = &skeleton.places()[at];
         self.starts.push(start);
         self.ends.push(start);
@@ -97,10 +170,13 @@ impl Clock {
         self.last_child.push(None);
         self.defers.push(false);
         self.walk.push(at as u32);
+        self.services.push(service);
+        self.in_step.push(None);
         let Some(parent) = place.parent else {
             return;
         };
         let parent = parent as usize;
+        self.steps.wait(service, self.frontiers[parent], start);
         self.last_child[parent] = Some(at as u32);
         self.defers[parent] |= end.0.is_deferred();
         let mut frontier = self.frontiers[parent].max(start);
@@ -139,11 +215,12 @@ impl Clock {
         // Modes that say nothing here (open without a later sibling, about children without
         // children) fall back to the nearest that does.
         let (from, back) = match mode {
-            EndMode::Duration => (start, false),
+            EndMode::Duration | EndMode::InStep => (start, false),
             EndMode::AfterChildren
             | EndMode::AfterLater
             | EndMode::AfterNext
-            | EndMode::AfterParent => (latest, false),
+            | EndMode::AfterParent
+            | EndMode::ChildrenInStep => (latest, false),
             EndMode::BeforeChildren
             | EndMode::BeforeLater
             | EndMode::BeforeNext
@@ -151,7 +228,21 @@ impl Clock {
             EndMode::AfterLastStart => (last_start, false),
             EndMode::BeforeLastStart => (last_start, self.last_child[at].is_some()),
         };
+        let service = self.services[at];
+        let distance = match mode {
+            EndMode::InStep | EndMode::ChildrenInStep => {
+                self.steps.distance(service, from, distance)
+            }
+            EndMode::Duration | EndMode::AfterChildren => {
+                self.in_step[at] = self.steps.told(service, from, distance);
+                distance
+            }
+            _ => distance,
+        };
         let end = hang(from, back, distance, start);
+        if mode.is_wait() {
+            self.steps.wait(service, from, end);
+        }
         self.settle(skeleton, at, end);
         if let Some(parent) = place.parent {
             let frontier = &mut self.frontiers[parent as usize];
@@ -209,7 +300,7 @@ impl Clock {
 }
 
 fn hang(from: i64, back: bool, distance: u64, start: i64) -> i64 {
-    let distance = distance as i64;
+    let distance = i64::try_from(distance).unwrap_or(i64::MAX);
     let end = if back {
         from.saturating_sub(distance)
     } else {

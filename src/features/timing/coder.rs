@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 
-use super::confidant::{self, Listener, Listeners, Teller, Told};
+use super::aspect::{self, ASPECTS, Aspect};
+use super::clock::Clock;
+use super::confidant::{self, Classes, Listener, Listeners, Teller, Told};
+use super::step::{Period, Wait};
 use super::survey::{self, Anchor, Habit, HungSpan, References};
 use super::table::Table;
 use super::{EndMode, StartMode};
@@ -32,6 +35,12 @@ const INDICES: u32 = 2;
 /// Orders of two ends are mixed where the rarer one has more than this share.
 const MIXED: f64 = 0.02;
 
+/// Spans that the period of long waits is found from, at most.
+const STEPPED: usize = 200_000;
+
+/// In place of a service.
+const NOBODY: u16 = u16::MAX;
+
 /// In place of a token: no matter which.
 const ANY: u32 = u32::MAX;
 
@@ -49,8 +58,8 @@ const WIDER: f32 = 2.0;
 type Context = (u32, u32, u32, u8, u32);
 
 /// Whose modes: (token, parent token, first child's token, sibling index, whether a sibling
-/// follows).
-type Spot = (u32, u32, u32, u32, bool);
+/// follows, whether its service has waited for long before).
+type Spot = (u32, u32, u32, u32, bool, bool);
 
 /// Shares of the start modes, then of the end modes.
 type ModeShares = [f32; MODES];
@@ -71,9 +80,15 @@ type Pair = (u32, u32, bool);
 pub struct Coder {
     habits: HashMap<Pair, Habit, FixedState>,
     tables: HashMap<Context, Table, FixedState>,
+    /// What tells most about the times of a context, and the bins of those that have it in common.
+    aspects: HashMap<Context, Aspect, FixedState>,
+    split: HashMap<(Context, u32), Table, FixedState>,
     modes: HashMap<Spot, ModeShares, FixedState>,
     listeners: Listeners,
-    voices: usize,
+    voices: Vec<[Classes; 2]>,
+    /// The period that long waits are in step with, and the service of each token.
+    period: Period,
+    services: Vec<u16>,
     unfitted: Table,
 }
 
@@ -83,8 +98,14 @@ pub struct Coder {
 struct Saved {
     habits: Vec<(Pair, Habit)>,
     tables: Vec<(Context, Table)>,
+    #[serde(default)]
+    aspects: Vec<(Context, Aspect)>,
+    #[serde(default)]
+    split: Vec<((Context, u32), Table)>,
     modes: Vec<(Spot, ModeShares)>,
     listeners: Vec<(Teller, Listener)>,
+    period: Period,
+    services: Vec<u16>,
 }
 
 impl Default for Coder {
@@ -93,9 +114,13 @@ impl Default for Coder {
         Self {
             habits: HashMap::default(),
             tables: HashMap::default(),
+            aspects: HashMap::default(),
+            split: HashMap::default(),
             modes: HashMap::default(),
             listeners: Listeners::default(),
-            voices: 0,
+            voices: Vec::new(),
+            period: Period::default(),
+            services: Vec::new(),
             unfitted: Table::unfitted(),
         }
     }
@@ -121,13 +146,55 @@ impl Coder {
         coder.habits = chosen
             .filter(|(_, habit)| *habit != Habit::default())
             .collect();
-        (coder.tables, coder.modes) = coder.survey(traces.clone());
+        coder.services = services(traces.clone());
+        coder.period = Period::fit(&coder.waits(traces.clone()));
+        coder.survey(traces.clone());
         let told: Vec<Told> = traces
             .filter_map(|(trace, tokens)| coder.told(trace, tokens))
             .collect();
         coder.listeners = confidant::fit(&told);
         coder.voices = confidant::voices(&coder.listeners);
         coder
+    }
+
+    /// The period that long waits are in step with, and the number of services.
+    pub(super) fn period(&self) -> (Period, usize) {
+        let most = self
+            .services
+            .iter()
+            .copied()
+            .filter(|&it| it < NOBODY)
+            .max();
+        (self.period, most.map_or(0, |most| usize::from(most) + 1))
+    }
+
+    /// Whether long waits end in step.
+    pub(super) fn is_in_step(&self) -> bool {
+        !self.period.is_none()
+    }
+
+    /// The service of a token.
+    pub(in crate::features) fn service(&self, token: Token) -> Option<u16> {
+        let service = self.services.get(token.0 as usize).copied();
+        service.filter(|&service| service != NOBODY)
+    }
+
+    /// The waits of all traces, of so many spans at most.
+    fn waits<'a>(&self, traces: impl Iterator<Item = (&'a Trace, &'a [Token])>) -> Vec<Vec<Wait>> {
+        let (mut waits, mut left) = (Vec::new(), STEPPED);
+        for (trace, tokens) in traces {
+            if left < trace.spans().len() {
+                break;
+            }
+            left -= trace.spans().len();
+            let mut clock = Clock::hearing();
+            clock.begin(self);
+            let skeleton = Skeleton::of_trace(trace);
+            if self.hung_by(trace, &skeleton, tokens, &mut clock).is_ok() {
+                waits.push(clock.heard());
+            }
+        }
+        waits
     }
 
     /// What the ends of each pair's spans can be measured from.
@@ -159,11 +226,11 @@ impl Coder {
     /// Who tells what in a trace, if it has codes.
     fn told(&self, trace: &Trace, tokens: &[Token]) -> Option<Told> {
         let skeleton = Skeleton::of_trace(trace);
-        let (starts, ends) = super::codes(self, trace, &skeleton, tokens).ok()?;
-        let codes = starts.into_iter().zip(ends).enumerate();
-        let told = codes.map(|(at, codes)| {
+        let hung = self.hung(trace, &skeleton, tokens).ok()?;
+        let told = hung.into_iter().enumerate().map(|(at, span)| {
             let teller = teller(&skeleton.places()[at], tokens, at);
-            (teller, super::scores(self, &skeleton, tokens, at, codes))
+            let (start, end) = (span.start, span.end);
+            (teller, [start.0.key(start.1), end.0.key(end.1)])
         });
         Some(told.collect())
     }
@@ -173,34 +240,29 @@ impl Coder {
         self.listeners.get(&teller(place, tokens, at))
     }
 
-    /// Number of voices that are heard.
-    pub(super) fn voices(&self) -> usize {
-        self.voices
+    /// The classes of start and end of each voice that is heard.
+    pub(super) fn voices(&self) -> &[[Classes; 2]] {
+        &self.voices
     }
 
     /// Collects the distances of every context and fits the bins of those that have enough, and
     /// counts the modes of every spot.
-    fn survey<'a>(
-        &self,
-        traces: impl Iterator<Item = (&'a Trace, &'a [Token])>,
-    ) -> (
-        HashMap<Context, Table, FixedState>,
-        HashMap<Spot, ModeShares, FixedState>,
-    ) {
+    fn survey<'a>(&mut self, traces: impl Iterator<Item = (&'a Trace, &'a [Token])>) {
         let mut modes: BTreeMap<Spot, [u32; MODES]> = BTreeMap::new();
-        let mut values: BTreeMap<Context, Vec<u64>> = BTreeMap::new();
+        let mut values: BTreeMap<Context, Vec<(u64, [u32; ASPECTS])>> = BTreeMap::new();
         for (trace, tokens) in traces {
             let skeleton = Skeleton::of_trace(trace);
             let Ok(hung) = self.hung(trace, &skeleton, tokens) else {
                 continue;
             };
-            for (at, (start, end)) in hung.into_iter().enumerate() {
+            for (at, HungSpan { start, end, waited }) in hung.into_iter().enumerate() {
                 let place = &skeleton.places()[at];
+                let aspects = Aspect::ALL.map(|aspect| aspect.of(&skeleton, tokens, at));
                 let mut keep = |slot, distance| {
                     let context = context(place, tokens, at, slot);
-                    values.entry(context).or_default().push(distance);
+                    values.entry(context).or_default().push((distance, aspects));
                 };
-                let counts = modes.entry(spot(place, tokens, at)).or_default();
+                let counts = modes.entry(spot(place, tokens, at, waited)).or_default();
                 for slot in [start_slot(start.0), end_slot(end.0)] {
                     counts[usize::from(slot)] += 1;
                 }
@@ -212,22 +274,49 @@ impl Coder {
         }
         let mut coarse: BTreeMap<Context, Vec<u64>> = BTreeMap::new();
         let mut finer: BTreeMap<Context, Vec<u64>> = BTreeMap::new();
-        for (&context, distances) in &values {
+        for (&context, values) in &values {
             let [_, middle, wide, widest] = wider(context);
-            for context in [wide, widest] {
-                coarse.entry(context).or_default().extend(distances);
+            for context in [wide, widest, middle] {
+                let to = if context == middle {
+                    &mut finer
+                } else {
+                    &mut coarse
+                };
+                let distances = values.iter().map(|(distance, _)| *distance);
+                to.entry(context).or_default().extend(distances);
             }
-            finer.entry(middle).or_default().extend(distances);
         }
-        values.retain(|context, distances| context.2 != NONE && distances.len() >= FINE_VALUES);
+        values.retain(|_, distances| distances.len() >= FINE_VALUES);
+        let mut split: BTreeMap<(Context, u32), Vec<u64>> = BTreeMap::new();
+        for (&context, values) in &values {
+            let Some(aspect) = aspect::most_telling(values, FINE_VALUES) else {
+                continue;
+            };
+            self.aspects.insert(context, aspect);
+            for (distance, aspects) in values {
+                let value = aspects[aspect as usize];
+                split.entry((context, value)).or_default().push(*distance);
+            }
+        }
+        split.retain(|_, distances| distances.len() >= FINE_VALUES);
+        values.retain(|context, _| context.2 != NONE);
         finer.retain(|_, distances| distances.len() >= FINE_VALUES);
         coarse.retain(|context, distances| context.0 == ANY || distances.len() >= COARSE_VALUES);
         // Coarse ones first: they stand in for whatever finds no room.
+        let values = values.into_iter().map(|(context, values)| {
+            let distances = values.into_iter().map(|(distance, _)| distance);
+            (context, distances.collect())
+        });
         let fitted = coarse.into_iter().chain(finer).chain(values);
-        let tables = fitted
-            .take(MAX_TABLES)
-            .map(|(context, mut distances)| (context, Table::fit(&mut distances)));
-        (tables.collect(), mode_shares(&modes))
+        let fitted = fitted.take(MAX_TABLES);
+        self.tables = fitted
+            .map(|(context, mut distances)| (context, Table::fit(&mut distances)))
+            .collect();
+        let split = split.into_iter().take(MAX_TABLES - self.tables.len());
+        self.split = split
+            .map(|(part, mut distances)| (part, Table::fit(&mut distances)))
+            .collect();
+        self.modes = mode_shares(&modes);
     }
 
     /// How start and end of every span hang.
@@ -237,40 +326,61 @@ impl Coder {
         skeleton: &Skeleton,
         tokens: &[Token],
     ) -> Result<Vec<HungSpan>, super::Unencodable> {
+        let mut clock = Clock::default();
+        clock.begin(self);
+        self.hung_by(trace, skeleton, tokens, &mut clock)
+    }
+
+    fn hung_by(
+        &self,
+        trace: &Trace,
+        skeleton: &Skeleton,
+        tokens: &[Token],
+        clock: &mut Clock,
+    ) -> Result<Vec<HungSpan>, super::Unencodable> {
         if tokens.len() != trace.spans().len() {
             return Err(super::Unencodable::Tokens);
         }
-        survey::hung(trace, skeleton, |at| {
+        let habit = |at: usize| {
             let pair = pair(&skeleton.places()[at], tokens, at);
             self.habits.get(&pair).copied().unwrap_or_default()
-        })
+        };
+        let service = |at: usize| self.service(tokens[at]);
+        survey::hung(trace, skeleton, habit, service, clock)
     }
 
     /// The bins of a span's start in this mode.
     pub(super) fn start(
         &self,
-        place: &Place,
+        skeleton: &Skeleton,
         tokens: &[Token],
         at: usize,
         mode: StartMode,
     ) -> &Table {
-        self.table(context(place, tokens, at, start_slot(mode)))
+        self.table(skeleton, tokens, at, start_slot(mode))
     }
 
     /// The bins of a span's end in this mode.
-    pub(super) fn end(&self, place: &Place, tokens: &[Token], at: usize, mode: EndMode) -> &Table {
-        self.table(context(place, tokens, at, end_slot(mode)))
-    }
-
-    /// Shares of training spans per start mode and per end mode where this span stands; also of
-    /// modes that say nothing there. None of them is zero.
-    pub fn mode_shares(
+    pub(super) fn end(
         &self,
         skeleton: &Skeleton,
         tokens: &[Token],
         at: usize,
+        mode: EndMode,
+    ) -> &Table {
+        self.table(skeleton, tokens, at, end_slot(mode))
+    }
+
+    /// Shares of training spans per start mode and per end mode where this span stands; also of
+    /// modes that say nothing there. None of them is zero.
+    pub(super) fn mode_shares(
+        &self,
+        skeleton: &Skeleton,
+        tokens: &[Token],
+        at: usize,
+        waited: bool,
     ) -> ([f32; super::START_MODES], [f32; super::END_MODES]) {
-        let spots = wider_spots(spot(&skeleton.places()[at], tokens, at));
+        let spots = wider_spots(spot(&skeleton.places()[at], tokens, at, waited));
         let known = spots.iter().find_map(|spot| self.modes.get(spot));
         let shares = known.unwrap_or(&EVEN);
         let (mut starts, mut ends) = ([0.0; super::START_MODES], [0.0; super::END_MODES]);
@@ -280,7 +390,14 @@ impl Coder {
         (starts, ends)
     }
 
-    fn table(&self, context: Context) -> &Table {
+    fn table(&self, skeleton: &Skeleton, tokens: &[Token], at: usize, slot: u8) -> &Table {
+        let context = context(&skeleton.places()[at], tokens, at, slot);
+        if let Some(aspect) = self.aspects.get(&context) {
+            let part = (context, aspect.of(skeleton, tokens, at));
+            if let Some(table) = self.split.get(&part) {
+                return table;
+            }
+        }
         let [finest, finer, coarse, coarsest] = wider(context);
         let finest = match context.2 {
             NONE => None,
@@ -316,13 +433,13 @@ fn wider((token, parent, child, slot, index): Context) -> [Context; 4] {
 }
 
 /// A spot and the wider ones that stand in for it, the narrowest first.
-fn wider_spots((token, parent, child, index, followed): Spot) -> [Spot; 4] {
+fn wider_spots((token, parent, child, index, followed, waited): Spot) -> [Spot; 4] {
     let leaf = if child == NONE { NONE } else { ANY };
     [
-        (token, parent, child, index, followed),
-        (token, parent, leaf, index, followed),
-        (token, ANY, leaf, index, followed),
-        (ANY, ANY, leaf, index, followed),
+        (token, parent, child, index, followed, waited),
+        (token, parent, leaf, index, followed, waited),
+        (token, ANY, leaf, index, followed, waited),
+        (ANY, ANY, leaf, index, followed, waited),
     ]
 }
 
@@ -389,14 +506,34 @@ fn context(place: &Place, tokens: &[Token], at: usize, slot: u8) -> Context {
     )
 }
 
-fn spot(place: &Place, tokens: &[Token], at: usize) -> Spot {
+fn spot(place: &Place, tokens: &[Token], at: usize, waited: bool) -> Spot {
     (
         tokens[at].0,
         parent_token(place, tokens),
         child_token(place, tokens, at),
         place.index.min(INDICES),
         place.next.is_some(),
+        waited,
     )
+}
+
+/// The service of each token, in the order in which services come; one that no span has is nobody's.
+fn services<'a>(traces: impl Iterator<Item = (&'a Trace, &'a [Token])>) -> Vec<u16> {
+    let mut numbers = HashMap::new();
+    let mut services = Vec::new();
+    for (trace, tokens) in traces {
+        for (span, token) in trace.spans().iter().zip(tokens) {
+            let at = token.0 as usize;
+            if services.len() <= at {
+                services.resize(at + 1, NOBODY);
+            }
+            if services[at] == NOBODY {
+                let next = u16::try_from(numbers.len()).unwrap_or(NOBODY);
+                services[at] = *numbers.entry(span.service).or_insert(next);
+            }
+        }
+    }
+    services
 }
 
 fn teller(place: &Place, tokens: &[Token], at: usize) -> Teller {
@@ -473,11 +610,17 @@ impl From<Coder> for Saved {
         let mut saved = Self {
             habits: coder.habits.into_iter().collect(),
             tables: coder.tables.into_iter().collect(),
+            aspects: coder.aspects.into_iter().collect(),
+            split: coder.split.into_iter().collect(),
             modes: coder.modes.into_iter().collect(),
             listeners: coder.listeners.into_iter().collect(),
+            period: coder.period,
+            services: coder.services,
         };
         saved.habits.sort_unstable_by_key(|(pair, _)| *pair);
         saved.tables.sort_unstable_by_key(|(context, _)| *context);
+        saved.aspects.sort_unstable_by_key(|(context, _)| *context);
+        saved.split.sort_unstable_by_key(|(part, _)| *part);
         saved.modes.sort_unstable_by_key(|(spot, _)| *spot);
         saved.listeners.sort_unstable_by_key(|(teller, _)| *teller);
         saved
@@ -488,7 +631,9 @@ impl TryFrom<Saved> for Coder {
     type Error = &'static str;
 
     fn try_from(saved: Saved) -> Result<Self, Self::Error> {
-        if !saved.tables.iter().all(|(_, table)| table.is_sound()) {
+        let tables = saved.tables.iter().map(|(_, table)| table);
+        let mut tables = tables.chain(saved.split.iter().map(|(_, table)| table));
+        if !tables.all(Table::is_sound) {
             return Err("a table of time bins is damaged");
         }
         let sound = |share: &f32| *share > 0.0 && *share <= 1.0;
@@ -503,9 +648,16 @@ impl TryFrom<Saved> for Coder {
         if !confidant::are_sound(&listeners) {
             return Err("what times tell of later ones is damaged");
         }
+        if !saved.period.is_sound() {
+            return Err("the period of long waits is damaged");
+        }
         Ok(Self {
+            period: saved.period,
+            services: saved.services,
             habits: saved.habits.into_iter().collect(),
             tables: saved.tables.into_iter().collect(),
+            aspects: saved.aspects.into_iter().collect(),
+            split: saved.split.into_iter().collect(),
             modes: saved.modes.into_iter().collect(),
             voices: confidant::voices(&listeners),
             listeners,

@@ -1,21 +1,21 @@
 //! What is known of a span's times before the network adds to it: counted shares, bent by what
 //! an earlier time tells (see [`super::confidant`]).
 
-use super::confidant::{Confidant, Ratios, class};
-use super::table::{Table, score};
+use super::confidant::{Classes, Confidant, Listener, Ratios, score_of_class};
+use super::table::Table;
 use super::{BINS, Coder, END_MODES, EndMode, START_MODES, StartMode};
 use crate::features::{Skeleton, Token, end_fits, start_fits};
 use crate::model::TimeCode;
 
-/// Scores of start and end of the last span of each voice, so far in a trace.
+/// Classes of start and end of the last span of each voice, so far in a trace.
 #[derive(Debug, Clone, Default)]
-pub(in crate::features) struct Voices(Vec<Option<[f32; 2]>>);
+pub(in crate::features) struct Voices(Vec<Option<[usize; 2]>>);
 
 impl Voices {
     /// Forgets the trace.
     pub(in crate::features) fn clear(&mut self, coder: &Coder) {
         self.0.clear();
-        self.0.resize(coder.voices(), None);
+        self.0.resize(coder.voices().len(), None);
     }
 
     /// Adds the span at `at`.
@@ -23,18 +23,20 @@ impl Voices {
         &mut self,
         coder: &Coder,
         (skeleton, tokens, at): (&Skeleton, &[Token], usize),
-        scores: [f32; 2],
+        keys: [i64; 2],
     ) {
         let listener = coder.listener(&skeleton.places()[at], tokens, at);
-        if let Some(voice) = listener.and_then(|listener| listener.voice) {
-            self.0[usize::from(voice)] = Some(scores);
+        for voice in listener.into_iter().flat_map(Listener::voices) {
+            let voice = usize::from(voice);
+            let [start, end] = &coder.voices()[voice];
+            self.0[voice] = Some([start.of(keys[0]), end.of(keys[1])]);
         }
     }
 
-    fn heard(&self, confidant: &Confidant) -> Option<f32> {
+    fn heard(&self, confidant: &Confidant) -> Option<usize> {
         let voice = usize::from(confidant.voice?);
-        let scores = self.0.get(voice).copied().flatten();
-        scores.map(|scores| scores[usize::from(confidant.side)])
+        let classes = self.0.get(voice).copied().flatten();
+        classes.map(|classes| classes[usize::from(confidant.side)])
     }
 }
 
@@ -48,9 +50,13 @@ pub struct Hearing<'a> {
     /// Counted shares of the modes of start and end.
     modes: ([f32; START_MODES], [f32; END_MODES]),
     /// What start and end hear: an end that hears its own start does so once that is there.
-    ratios: [Option<&'a Ratios>; 2],
+    ratios: [Option<Ratios>; 2],
+    /// How far its service is into the period of its waits, if it has waited.
+    phase: Option<f32>,
+    /// The classes of its own start and end.
+    classes: Option<&'a [Classes; 2]>,
     scores: [f32; 2],
-    /// Whom the end hears, if that is the span's own start.
+    /// Whom the end hears, if one of them is the span's own start.
     own: Option<&'a Confidant>,
 }
 
@@ -59,21 +65,23 @@ impl<'a> Hearing<'a> {
         coder: &'a Coder,
         (skeleton, tokens, at): (&'a Skeleton, &'a [Token], usize),
         voices: &Voices,
+        phase: Option<f32>,
     ) -> Self {
         let listener = coder.listener(&skeleton.places()[at], tokens, at);
         let mut scores = [0.0; 2];
         let mut ratios = [None; 2];
         let mut own = None;
-        for (side, confidant) in listener.iter().flat_map(|it| &it.confidants).enumerate() {
-            let Some(confidant) = confidant else {
-                continue;
-            };
-            if confidant.voice.is_none() {
-                own = Some(confidant);
-            }
-            if let Some(score) = voices.heard(confidant) {
-                scores[side] = score;
-                ratios[side] = Some(confidant.says(score));
+        for (side, confidants) in listener.iter().flat_map(|it| &it.confidants).enumerate() {
+            for (rank, confidant) in confidants.iter().enumerate() {
+                if confidant.voice.is_none() {
+                    own = Some(confidant);
+                }
+                if let Some(class) = voices.heard(confidant) {
+                    if rank == 0 {
+                        scores[side] = score_of_class(class);
+                    }
+                    add(&mut ratios[side], confidant.says(class));
+                }
             }
         }
         Self {
@@ -81,8 +89,10 @@ impl<'a> Hearing<'a> {
             skeleton,
             tokens,
             at,
-            modes: coder.mode_shares(skeleton, tokens, at),
+            modes: coder.mode_shares(skeleton, tokens, at, phase.is_some()),
+            phase,
             ratios,
+            classes: listener.map(|listener| &listener.classes),
             scores,
             own,
         }
@@ -90,13 +100,15 @@ impl<'a> Hearing<'a> {
 
     /// Lets the end hear the start, once it is there.
     pub fn started(&mut self, start: TimeCode) {
-        let Some(own) = self.own else {
+        let (Some(own), Some([classes, _])) = (self.own, self.classes) else {
             return;
         };
         let mode = StartMode::from_number(start.mode);
-        let level = self.start(mode).level(start.bin, start.within);
-        let score = score(mode.level(&self.modes.0, level));
-        self.ratios[1] = Some(own.says(score));
+        let distance = self.start(mode).distance(start.bin, start.within);
+        add(
+            &mut self.ratios[1],
+            own.says(classes.of(mode.key(distance))),
+        );
     }
 
     /// The scores that start and end hear; 0 where they hear none.
@@ -104,17 +116,31 @@ impl<'a> Hearing<'a> {
         self.scores
     }
 
+    /// How far its service is into the period of its long waits, if it has waited.
+    pub fn phase(&self) -> Option<f32> {
+        self.phase
+    }
+
+    /// Bits of the start modes that say something.
+    pub fn start_fits(&self) -> u16 {
+        let place = &self.skeleton.places()[self.at];
+        start_fits(place.index, self.phase.is_some())
+    }
+
+    /// Bits of the end modes that say something.
+    pub fn end_fits(&self) -> u16 {
+        end_fits(&self.skeleton.places()[self.at], self.coder.is_in_step())
+    }
+
     /// Weights of the start modes: their shares, as far as what is heard bends them.
     pub fn start_modes(&self) -> [f32; START_MODES] {
         let mut weights = self.modes.0;
-        let Some(ratios) = self.ratios[0] else {
-            return weights;
-        };
-        let fits = start_fits(self.skeleton.places()[self.at].index);
-        for mode in StartMode::ALL {
-            if fits >> mode as u8 & 1 == 1 {
-                let level = |level| mode.level(&self.modes.0, level);
-                weights[mode as usize] *= bent(self.start(mode), ratios, level).iter().sum::<f32>();
+        if self.ratios[0].is_some() {
+            let fits = self.start_fits();
+            for mode in StartMode::ALL {
+                if fits >> mode as u8 & 1 == 1 {
+                    weights[mode as usize] *= self.start_bins(mode).iter().sum::<f32>();
+                }
             }
         }
         weights
@@ -123,14 +149,12 @@ impl<'a> Hearing<'a> {
     /// Weights of the end modes.
     pub fn end_modes(&self) -> [f32; END_MODES] {
         let mut weights = self.modes.1;
-        let Some(ratios) = self.ratios[1] else {
-            return weights;
-        };
-        let fits = end_fits(&self.skeleton.places()[self.at]);
-        for mode in EndMode::ALL {
-            if fits >> mode as u8 & 1 == 1 {
-                let level = |level| mode.level(&self.modes.1, level);
-                weights[mode as usize] *= bent(self.end(mode), ratios, level).iter().sum::<f32>();
+        if self.ratios[1].is_some() {
+            let fits = self.end_fits();
+            for mode in EndMode::ALL {
+                if fits >> mode as u8 & 1 == 1 {
+                    weights[mode as usize] *= self.end_bins(mode).iter().sum::<f32>();
+                }
             }
         }
         weights
@@ -139,38 +163,45 @@ impl<'a> Hearing<'a> {
     /// Weights of the bins of the start in a mode: the shares of the training values, as far as
     /// what is heard bends them.
     pub fn start_bins(&self, mode: StartMode) -> [f32; BINS] {
-        let table = self.start(mode);
-        match self.ratios[0] {
-            None => table.shares(),
-            Some(ratios) => bent(table, ratios, |level| mode.level(&self.modes.0, level)),
-        }
+        self.bent(0, self.start(mode), |distance| mode.key(distance))
     }
 
     /// Weights of the bins of the end in a mode.
     pub fn end_bins(&self, mode: EndMode) -> [f32; BINS] {
-        let table = self.end(mode);
-        match self.ratios[1] {
-            None => table.shares(),
-            Some(ratios) => bent(table, ratios, |level| mode.level(&self.modes.1, level)),
+        self.bent(1, self.end(mode), |distance| mode.key(distance))
+    }
+
+    /// Shares of bins times the ratios of the classes that they lie in.
+    fn bent(&self, side: usize, table: &Table, key: impl Fn(u64) -> i64) -> [f32; BINS] {
+        let mut shares = table.shares();
+        if let (Some(ratios), Some(classes)) = (&self.ratios[side], self.classes) {
+            let keys = (0..BINS).map(|bin| key(table.middle(bin)));
+            let mut shares = shares.iter_mut();
+            classes[side].of_each(keys, |class| {
+                if let Some(share) = shares.next() {
+                    *share *= ratios[class];
+                }
+            });
         }
+        shares
     }
 
     fn start(&self, mode: StartMode) -> &'a Table {
-        let place = &self.skeleton.places()[self.at];
-        self.coder.start(place, self.tokens, self.at, mode)
+        self.coder.start(self.skeleton, self.tokens, self.at, mode)
     }
 
     fn end(&self, mode: EndMode) -> &'a Table {
-        let place = &self.skeleton.places()[self.at];
-        self.coder.end(place, self.tokens, self.at, mode)
+        self.coder.end(self.skeleton, self.tokens, self.at, mode)
     }
 }
 
-/// Shares of bins times the ratios of the classes that they lie in.
-fn bent(table: &Table, ratios: &Ratios, level: impl Fn(f32) -> f32) -> [f32; BINS] {
-    let mut shares = table.shares();
-    for (bin, share) in shares.iter_mut().enumerate() {
-        *share *= ratios[class(level(table.level(bin as u8, 0.5)))];
+/// Adds what another says.
+fn add(ratios: &mut Option<Ratios>, said: &Ratios) {
+    match ratios {
+        Some(ratios) => {
+            let ratios = ratios.iter_mut().zip(said);
+            ratios.for_each(|(ratio, said)| *ratio *= said);
+        }
+        None => *ratios = Some(*said),
     }
-    shares
 }

@@ -5,11 +5,13 @@
 //! decoding gives back every time whose distance is below 2^45 ns (nine hours) exactly, and
 //! longer ones to one part in ten billion.
 
+mod aspect;
 mod clock;
 mod coder;
 mod confidant;
 mod hearing;
 mod mode;
+mod step;
 mod survey;
 mod table;
 
@@ -44,12 +46,11 @@ pub(super) fn codes(
     let hung = coder.hung(trace, skeleton, tokens)?;
     let mut starts = Vec::with_capacity(hung.len());
     let mut ends = Vec::with_capacity(hung.len());
-    for (at, (start, end)) in hung.into_iter().enumerate() {
-        let place = &skeleton.places()[at];
-        let (bin, within) = coder.start(place, tokens, at, start.0).code(start.1);
+    for (at, survey::HungSpan { start, end, .. }) in hung.into_iter().enumerate() {
+        let (bin, within) = coder.start(skeleton, tokens, at, start.0).code(start.1);
         let mode = start.0 as u8;
         starts.push(TimeCode { mode, bin, within });
-        let (bin, within) = coder.end(place, tokens, at, end.0).code(end.1);
+        let (bin, within) = coder.end(skeleton, tokens, at, end.0).code(end.1);
         let mode = end.0 as u8;
         ends.push(TimeCode { mode, bin, within });
     }
@@ -66,46 +67,52 @@ fn scores(
     coder: &Coder,
     skeleton: &Skeleton,
     tokens: &[Token],
-    at: usize,
+    (at, waited): (usize, bool),
     (start, end): (TimeCode, TimeCode),
 ) -> [f32; 2] {
     let place = &skeleton.places()[at];
-    let (start_shares, end_shares) = coder.mode_shares(skeleton, tokens, at);
+    let (start_shares, end_shares) = coder.mode_shares(skeleton, tokens, at, waited);
     let start_score = match place.parent {
         Some(_) => {
             let mode = StartMode::from_number(start.mode);
-            let table = coder.start(place, tokens, at, mode);
+            let table = coder.start(skeleton, tokens, at, mode);
             let level = table.level(start.bin, start.within);
             score(mode.level(&start_shares, level))
         }
         None => 0.0,
     };
     let mode = EndMode::from_number(end.mode);
-    let table = coder.end(place, tokens, at, mode);
+    let table = coder.end(skeleton, tokens, at, mode);
     let level = table.level(end.bin, end.within);
     [start_score, score(mode.level(&end_shares, level))]
 }
 
 impl Clock {
     /// Adds the span at `at`, which was entered, by its codes. Returns the scores of its start and
-    /// its end.
-    pub fn push_codes(
+    /// its end, and their keys.
+    pub(super) fn push_codes(
         &mut self,
         coder: &Coder,
         skeleton: &Skeleton,
         tokens: &[Token],
         at: usize,
         codes: (TimeCode, TimeCode),
-    ) -> [f32; 2] {
+    ) -> ([f32; 2], [i64; 2]) {
         let place = &skeleton.places()[at];
         let (start, end) = codes;
-        let mode = StartMode::from_number(start.mode);
-        let table = coder.start(place, tokens, at, mode);
-        let begin = self.start(place, (mode, table.distance(start.bin, start.within)));
-        let mode = EndMode::from_number(end.mode);
-        let table = coder.end(place, tokens, at, mode);
-        let distance = table.distance(end.bin, end.within);
-        self.push(skeleton, at, begin, (mode, distance));
-        scores(coder, skeleton, tokens, at, codes)
+        let from = StartMode::from_number(start.mode);
+        let table = coder.start(skeleton, tokens, at, from);
+        let start = (from, table.distance(start.bin, start.within));
+        let to = EndMode::from_number(end.mode);
+        let table = coder.end(skeleton, tokens, at, to);
+        let end = (to, table.distance(end.bin, end.within));
+        let service = coder.service(tokens[at]);
+        let waited = self.phase(service, place.parent).is_some();
+        let begin = self.start(place, service, start);
+        self.push(skeleton, (at, service), begin, end);
+        let root = place.parent.is_none();
+        let start = if root { 0 } else { from.key(start.1) };
+        let scores = scores(coder, skeleton, tokens, (at, waited), codes);
+        (scores, [start, to.key(end.1)])
     }
 }

@@ -6,6 +6,9 @@ pub const START_MODES: usize = StartMode::ALL.len();
 /// Number of [`EndMode`]s.
 pub const END_MODES: usize = EndMode::ALL.len();
 
+/// Distances on the axes of keys are below this: 36 years.
+const FAR: i64 = 1 << 60;
+
 /// How a span's start hangs on what lies before it.
 ///
 /// The frontier of a parent is the latest of its own start, the ends of its closed children and
@@ -19,6 +22,8 @@ pub enum StartMode {
     Overlap = 1,
     /// Before its parent's start. For a first child only.
     Before = 2,
+    /// At or after the frontier, in step with its service's last long wait (see [`super::step`]).
+    InStep = 3,
 }
 
 /// How a span's end hangs on what is known once its subtree, or all its siblings, are known.
@@ -47,11 +52,15 @@ pub enum EndMode {
     AfterParent = 9,
     /// Deferred: before its parent's end. For a leaf.
     BeforeParent = 10,
+    /// After its own start, in step with its service's last long wait. For a leaf.
+    InStep = 11,
+    /// After the latest end of its children, in step with its service's last long wait.
+    ChildrenInStep = 12,
 }
 
 impl StartMode {
     /// Every mode, in the order of its number.
-    pub const ALL: [Self; 3] = [Self::Gap, Self::Overlap, Self::Before];
+    pub const ALL: [Self; 4] = [Self::Gap, Self::Overlap, Self::Before, Self::InStep];
 
     /// Reads a code's number; a number that is no mode reads as `Gap`.
     pub fn from_number(number: u8) -> Self {
@@ -61,31 +70,55 @@ impl StartMode {
             .unwrap_or(Self::Gap)
     }
 
+    /// Where a start stands on one axis of all starts, the earliest first: before the parent's, then
+    /// overlapping, then behind the frontier.
+    pub(super) fn key(self, distance: u64) -> i64 {
+        let distance = distance.min(FAR as u64 - 1) as i64;
+        match self {
+            Self::Before => -FAR - 1 - distance,
+            Self::Overlap => distance - FAR,
+            Self::Gap | Self::InStep => distance,
+        }
+    }
+
     /// How early a start is among all starts of its context, from the shares of the modes and its
     /// level within its own: whatever lies before the frontier is earlier than a gap behind it.
     pub(super) fn level(self, shares: &[f32; START_MODES], level: f32) -> f32 {
-        let [gap, overlap, before] = *shares;
-        let all = gap + overlap + before;
+        let [gap, overlap, before, in_step] = *shares;
+        let all = gap + overlap + before + in_step;
         match self {
             Self::Before => before * (1.0 - level) / all,
             Self::Overlap => (before + overlap * level) / all,
             Self::Gap => (before + overlap + gap * level) / all,
+            Self::InStep => (before + overlap + gap + in_step * level) / all,
         }
     }
 
-    /// Whether the mode says something for a span with so many siblings before it.
-    pub fn fits(self, index: u32) -> bool {
+    /// Whether the mode says something for a span with so many siblings before it, and a long wait of its
+    /// service before it or none.
+    pub fn fits(self, index: u32, in_step: bool) -> bool {
         match self {
             Self::Gap => true,
+            Self::InStep => in_step,
             Self::Overlap => index > 0,
             Self::Before => index == 0,
         }
     }
 }
 
+/// A key on a scale where distances have logarithms.
+pub(super) fn position(key: i64) -> f64 {
+    match key {
+        0.. => (key as f64).ln_1p(),
+        _ if key < -FAR => -200.0 - ((-FAR - key) as f64).ln(),
+        _ if key < -FAR / 2 => -100.0 + ((key + FAR) as f64).ln_1p(),
+        _ => -(-key as f64).ln(),
+    }
+}
+
 impl EndMode {
     /// Every mode, in the order of its number.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Duration,
         Self::AfterChildren,
         Self::BeforeChildren,
@@ -97,6 +130,8 @@ impl EndMode {
         Self::BeforeNext,
         Self::AfterParent,
         Self::BeforeParent,
+        Self::InStep,
+        Self::ChildrenInStep,
     ];
 
     /// Reads a code's number; a number that is no mode reads as `Duration`.
@@ -107,24 +142,73 @@ impl EndMode {
             .unwrap_or(Self::Duration)
     }
 
+    /// Where an end stands on one axis of all ends, whatever they hang on: before is earlier than after.
+    pub(super) fn key(self, distance: u64) -> i64 {
+        let distance = distance.min(FAR as u64 - 1) as i64;
+        match self.is_after() {
+            true => distance,
+            false => -1 - distance,
+        }
+    }
+
+    /// Whether the end lies behind what it hangs on.
+    fn is_after(self) -> bool {
+        match self {
+            Self::Duration | Self::InStep | Self::ChildrenInStep => true,
+            // After and before stand side by side.
+            _ => self as usize % 2 == 1,
+        }
+    }
+
     /// How late an end is among all ends of its context that hang on the same, from the shares of
     /// the modes and its level within its own: before is earlier than after.
     pub(super) fn level(self, shares: &[f32; END_MODES], level: f32) -> f32 {
-        let at = self as usize;
-        if at == 0 {
-            return level;
-        }
-        // After and before stand side by side.
-        let is_after = at % 2 == 1;
-        let (after, before) = if is_after {
-            (shares[at], shares[at + 1])
-        } else {
-            (shares[at - 1], shares[at])
+        // What comes before it, and itself, among all that hang on the same.
+        let share = |mode: Self| shares[mode as usize];
+        let (below, own, all) = match self {
+            Self::Duration | Self::InStep => {
+                let [plain, in_step] = [Self::Duration, Self::InStep].map(share);
+                match self {
+                    Self::Duration => (0.0, plain, plain + in_step),
+                    _ => (plain, in_step, plain + in_step),
+                }
+            }
+            _ => {
+                let of = match self {
+                    Self::ChildrenInStep => Self::AfterChildren as usize,
+                    _ => self as usize - usize::from(!self.is_after()),
+                };
+                let (after, before) = (shares[of], shares[of + 1]);
+                let in_step = match of == Self::AfterChildren as usize {
+                    true => share(Self::ChildrenInStep),
+                    false => 0.0,
+                };
+                let all = after + before + in_step;
+                match self {
+                    Self::ChildrenInStep => (before + after, in_step, all),
+                    _ if self.is_after() => (before, after, all),
+                    _ => (0.0, before, all),
+                }
+            }
         };
-        let all = after + before;
-        match is_after {
-            true => (before + after * level) / all,
-            false => before * (1.0 - level) / all,
+        let level = if self.is_after() { level } else { 1.0 - level };
+        (below + own * level) / all
+    }
+
+    /// Whether the span waits from what the end is measured from until then.
+    pub(super) fn is_wait(self) -> bool {
+        matches!(
+            self,
+            Self::Duration | Self::AfterChildren | Self::InStep | Self::ChildrenInStep
+        )
+    }
+
+    /// The mode of the same end in step.
+    pub(super) fn in_step(self) -> Self {
+        match self {
+            Self::Duration => Self::InStep,
+            Self::AfterChildren => Self::ChildrenInStep,
+            other => other,
         }
     }
 
@@ -143,13 +227,62 @@ impl EndMode {
     }
 
     /// Whether the mode says something for a span with or without children, later siblings and a
-    /// parent.
-    pub fn fits(self, leaf: bool, has_next: bool, has_parent: bool) -> bool {
+    /// parent, in a system whose long waits end in step or not.
+    pub fn fits(self, leaf: bool, has_next: bool, has_parent: bool, in_step: bool) -> bool {
         match self {
+            Self::InStep => leaf && in_step,
+            Self::ChildrenInStep => !leaf && in_step,
             Self::Duration => leaf,
             Self::AfterParent | Self::BeforeParent => leaf && has_parent,
             mode if mode.is_open() => has_next,
             _ => !leaf,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_of_what_hangs_on_the_same_are_in_the_order_of_their_keys() {
+        let mut shares = [0.05; END_MODES];
+        shares[EndMode::AfterChildren as usize] = 0.3;
+        for group in [
+            &[EndMode::Duration, EndMode::InStep][..],
+            &[
+                EndMode::BeforeChildren,
+                EndMode::AfterChildren,
+                EndMode::ChildrenInStep,
+            ],
+            &[EndMode::BeforeNext, EndMode::AfterNext],
+        ] {
+            let mut last = 0.0;
+            for mode in group {
+                let before = mode.key(1) < 0;
+                let levels = [0.0, 0.5, 1.0].map(|level| if before { 1.0 - level } else { level });
+                for level in levels {
+                    let level = mode.level(&shares, level);
+                    assert!(
+                        level >= last && level <= 1.0 + 1e-6,
+                        "{mode:?}: {level} after {last}"
+                    );
+                    last = level;
+                }
+            }
+            assert!((last - 1.0).abs() < 1e-6, "{last}");
+        }
+        let keys = [
+            StartMode::Before.key(9),
+            StartMode::Before.key(0),
+            StartMode::Overlap.key(0),
+            StartMode::Overlap.key(9),
+            StartMode::Gap.key(0),
+            StartMode::InStep.key(9),
+        ];
+        assert!(keys.is_sorted());
+        assert!(keys.map(position).is_sorted());
+        let ends = [EndMode::BeforeNext.key(9), EndMode::BeforeNext.key(0), 0, 9];
+        assert!(ends.map(position).is_sorted());
     }
 }

@@ -107,22 +107,31 @@ pub(super) fn references(
 }
 
 /// How the start and the end of a span hang.
-pub(super) type HungSpan = (Hung<StartMode>, Hung<EndMode>);
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HungSpan {
+    pub(super) start: Hung<StartMode>,
+    pub(super) end: Hung<EndMode>,
+    /// Whether its service has waited for long before.
+    pub(super) waited: bool,
+}
 
-/// How start and end of every span hang, given the habits of its (operation, parent operation).
+/// How start and end of every span hang, given the habits of its (operation, parent operation), and its
+/// service. The clock has begun.
 pub(super) fn hung(
     trace: &Trace,
     skeleton: &Skeleton,
     habit: impl Fn(usize) -> Habit,
+    service: impl Fn(usize) -> Option<u16>,
+    clock: &mut Clock,
 ) -> Result<Vec<HungSpan>, Unencodable> {
     let deferred = |at| habit(at).anchor == Anchor::Parent;
     let references = references(trace, skeleton, deferred)?;
-    let mut clock = Clock::default();
     let mut told = Vec::with_capacity(references.len());
     for (at, place) in skeleton.places().iter().enumerate() {
         clock.enter(skeleton, at);
         let span = &trace.spans()[at];
-        let start = match (place.parent, place.previous) {
+        let service = service(at);
+        let mut start = match (place.parent, place.previous) {
             (None, _) => (StartMode::Gap, 0),
             (Some(parent), previous) => {
                 let frontier = clock.frontier(parent);
@@ -134,9 +143,21 @@ pub(super) fn hung(
                 }
             }
         };
+        if start.0 == StartMode::Gap
+            && let Some(told) = clock.start_in_step(place, service, start.1)
+        {
+            start = (StartMode::InStep, told);
+        }
+        let waited = clock.phase(service, place.parent).is_some();
         let end = end(&references[at], habit(at), place.children == 0);
-        clock.push(skeleton, at, span.start, end);
-        told.push((start, end));
+        clock.push(skeleton, (at, service), span.start, end);
+        told.push(HungSpan { start, end, waited });
+    }
+    clock.finish(skeleton);
+    for (at, HungSpan { end, .. }) in told.iter_mut().enumerate() {
+        if let Some(told) = clock.end_in_step(at) {
+            *end = (end.0.in_step(), told);
+        }
     }
     Ok(told)
 }

@@ -188,6 +188,13 @@ impl Table {
         (unit - 1).saturating_mul(self.tick).min(FARTHEST - 1)
     }
 
+    /// A distance in the middle of a bin.
+    pub(super) fn middle(&self, bin: usize) -> u64 {
+        let bin = bin.clamp(1, QUANTILES);
+        let unit = self.edges[bin - 1].midpoint(self.edges[bin]);
+        (unit - 1).saturating_mul(self.tick)
+    }
+
     /// How high a code is among the training values: the share of them that is lower.
     pub(super) fn level(&self, bin: u8, within: f64) -> f32 {
         match bin {

@@ -103,9 +103,9 @@ impl Default for VaeSettings {
             beta_graph: 4.0,
             beta_node: 1.0,
             arities: 64,
-            features: 34,
-            start_modes: 3,
-            end_modes: 11,
+            features: 36,
+            start_modes: 4,
+            end_modes: 13,
             bins: 42,
             max_spans: 2_000,
         }

@@ -67,9 +67,9 @@ fn example(spans: usize, rng: &mut chance::Rng) -> Example {
             bin: rng.random_range(1..41),
             within: rng.random(),
         };
-        let fits = |bits: u16| (0..11).filter(|mode| bits >> mode & 1 == 1).collect();
-        let start = code(fits(crate::features::start_fits(place.index)));
-        let bits = crate::features::end_fits(place);
+        let fits = |bits: u16| (0..13).filter(|mode| bits >> mode & 1 == 1).collect();
+        let start = code(fits(crate::features::start_fits(place.index, false)));
+        let bits = crate::features::end_fits(place, false);
         example.end.push(code(fits(bits)));
         example
             .start

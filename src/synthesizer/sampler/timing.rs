@@ -6,7 +6,7 @@ use crate::features::context::{FEATURES, Memory, Walk};
 use crate::features::timing::{
     BINS, Coder, DRAWN, END_MODES, EndMode, Hearing, START_MODES, StartMode,
 };
-use crate::features::{Skeleton, Token, end_fits, start_fits};
+use crate::features::{Skeleton, Token};
 use crate::model::dense::{exponents, gru_step};
 use crate::model::vae::PLAN_SUM;
 use crate::model::{Example, TimeCode, VaeError, Weights};
@@ -192,7 +192,7 @@ impl Timing {
                     times,
                 } = timed;
                 let (gates, heads) = self.bases(*code, tokens);
-                let walk = Walk::new(coder, services, skeleton, tokens, statuses, memory);
+                let mut walk = Walk::new(coder, services, skeleton, tokens, statuses, memory);
                 Drawing {
                     number: *number,
                     gates,
@@ -340,7 +340,7 @@ impl Timing {
         self.start_mode_out.run(layer, logits);
         starts.clear();
         for (trace, drawing) in drawings.iter().enumerate() {
-            let fits = start_fits(drawing.skeleton.places()[at].index);
+            let fits = drawing.hearing.start_fits();
             let logits = &mut logits[trace * self.start_mode_out.cols()..][..START_MODES];
             let mode = match at {
                 0 => 0,
@@ -383,7 +383,7 @@ impl Timing {
         relu(heads, cols, hidden..2 * hidden, layer);
         self.end_mode_out.run(layer, logits);
         for (trace, drawing) in drawings.iter_mut().enumerate() {
-            let fits = end_fits(&drawing.skeleton.places()[at]);
+            let fits = drawing.hearing.end_fits();
             let logits = &mut logits[trace * self.end_mode_out.cols()..][..END_MODES];
             let mode = mode(
                 logits,
