@@ -22,7 +22,7 @@ pub enum StartMode {
     Overlap = 1,
     /// Before its parent's start. For a first child only.
     Before = 2,
-    /// At or after the frontier, in step with its service's last long wait (see [`super::step`]).
+    /// At or after the frontier, in step with its service's last long wait (decision 10).
     InStep = 3,
 }
 
