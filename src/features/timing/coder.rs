@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::aspect::{self, ASPECTS, Aspect};
 use super::clock::Clock;
 use super::confidant::{self, Classes, Listener, Listeners, Teller, Told};
+use super::habit::{self, Anchor, Habit, References};
 use super::step::{Period, Wait};
-use super::survey::{self, Anchor, Habit, HungSpan, References};
+use super::survey::{self, HungSpan};
 use super::table::Table;
 use super::{EndMode, StartMode};
 use crate::features::{Place, Skeleton, Token};
@@ -23,17 +24,11 @@ const FINE_VALUES: usize = 150;
 /// Values that bins of (operation, mode) need; with fewer, those of the mode are used.
 const COARSE_VALUES: usize = 30;
 
-/// Spans that a habit is chosen from, at least.
-const HABIT_SPANS: usize = 8;
-
 /// Contexts with bins of their own, at most.
 const MAX_TABLES: usize = 16_384;
 
 /// Sibling indices that are told apart: first, second, later.
 const INDICES: u32 = 2;
-
-/// Orders of two ends are mixed where the rarer one has more than this share.
-const MIXED: f64 = 0.02;
 
 /// Spans that the period of long waits is found from, at most.
 const STEPPED: usize = 200_000;
@@ -98,9 +93,7 @@ pub struct Coder {
 struct Saved {
     habits: Vec<(Pair, Habit)>,
     tables: Vec<(Context, Table)>,
-    #[serde(default)]
     aspects: Vec<(Context, Aspect)>,
-    #[serde(default)]
     split: Vec<((Context, u32), Table)>,
     modes: Vec<(Spot, ModeShares)>,
     listeners: Vec<(Teller, Listener)>,
@@ -132,7 +125,7 @@ impl Coder {
         let mut coder = Self::default();
         // First whose ends hang on their parents': the other references depend on it.
         for (pair, spans) in coder.references(traces.clone()) {
-            if pair.2 && is_deferred(&spans) {
+            if pair.2 && habit::is_deferred(&spans) {
                 let anchor = Anchor::Parent;
                 let last_start = false;
                 coder.habits.insert(pair, Habit { anchor, last_start });
@@ -141,7 +134,7 @@ impl Coder {
         let spans = coder.references(traces.clone()).into_iter();
         let chosen = spans.map(|(pair, spans)| match coder.habits.get(&pair) {
             Some(&deferred) => (pair, deferred),
-            None => (pair, habit(pair.2, &spans)),
+            None => (pair, Habit::of(pair.2, &spans)),
         });
         coder.habits = chosen
             .filter(|(_, habit)| *habit != Habit::default())
@@ -547,62 +540,6 @@ fn pair(place: &Place, tokens: &[Token], at: usize) -> Pair {
         parent_token(place, tokens),
         place.children == 0,
     )
-}
-
-/// Whether spans end behind their parents, but for chance: which of the two comes first is then not
-/// left to the parent's end.
-fn is_deferred(spans: &[References]) -> bool {
-    let behind = |span: &&References| span.parent.is_some_and(|parent| span.end > parent);
-    let behind = spans.iter().filter(behind).count();
-    spans.len() >= HABIT_SPANS && behind as f64 >= (1.0 - MIXED) * spans.len() as f64
-}
-
-/// Chooses what ends hang on: that from which they scatter least. A tie goes to what is nearer.
-fn habit(leaf: bool, spans: &[References]) -> Habit {
-    let mut habit = Habit::default();
-    if !leaf && spans.len() >= HABIT_SPANS {
-        let last_start = scatter(spans.iter().map(|span| span.end - span.last_start));
-        let children = scatter(spans.iter().map(|span| span.end - span.children));
-        // Which of two ends comes first must not be left to chance: where it is always the same,
-        // the start takes the place of the ends only if it is far more telling.
-        let before = spans.iter().filter(|span| span.end < span.children).count();
-        let seldom = before.min(spans.len() - before);
-        let mixed = seldom as f64 > MIXED * spans.len() as f64;
-        habit.last_start = last_start < children / if mixed { 1 } else { 4 };
-    }
-    let overlapped = |span: &References| span.later.filter(|&(_, next)| span.end > next);
-    let open: Vec<(i64, i64, i64)> = spans
-        .iter()
-        .filter_map(|span| {
-            let (later, next) = overlapped(span)?;
-            let own = if habit.last_start {
-                span.last_start
-            } else {
-                span.children
-            };
-            Some((span.end - own, span.end - later, span.end - next))
-        })
-        .collect();
-    if open.len() >= HABIT_SPANS {
-        let own = scatter(open.iter().map(|distances| distances.0));
-        let later = scatter(open.iter().map(|distances| distances.1));
-        let next = scatter(open.iter().map(|distances| distances.2));
-        if later < own && later <= next {
-            habit.anchor = Anchor::Later;
-        } else if next < own {
-            habit.anchor = Anchor::Next;
-        }
-    }
-    habit
-}
-
-/// The median absolute deviation from the median.
-fn scatter(values: impl Iterator<Item = i64>) -> u64 {
-    let mut values: Vec<i64> = values.collect();
-    let middle = values.len() / 2;
-    let median = *values.select_nth_unstable(middle).1;
-    let mut deviations: Vec<u64> = values.iter().map(|value| value.abs_diff(median)).collect();
-    *deviations.select_nth_unstable(middle).1
 }
 
 impl From<Coder> for Saved {

@@ -64,9 +64,6 @@ const WORTH: f64 = 0.02;
 /// candidates that tell nothing, none does.
 const SURE: f64 = 60.0;
 
-/// How many each start and each end hears, at most.
-const CONFIDANTS: usize = 1;
-
 /// Counts of a pair of classes that are taken to agree with what is expected.
 const PRIOR: f32 = 1.0;
 
@@ -78,11 +75,9 @@ pub(super) struct Listener {
     pub(super) voice: Option<u16>,
     /// Of the first span with its token: where others hear it as one of all that have its token and
     /// its parent's.
-    #[serde(default)]
     pub(super) also: Option<u16>,
-    /// Whom its start and its end hear: first the one that tells most, then the one that tells most of
-    /// what is left.
-    pub(super) confidants: [Vec<Confidant>; 2],
+    /// Whom its start and its end hear.
+    pub(super) confidants: [Option<Confidant>; 2],
     /// Classes of its own start and end.
     pub(super) classes: [Classes; 2],
 }
@@ -258,9 +253,7 @@ pub(super) fn fit(traces: &[Told]) -> Listeners {
     let mut listeners: Vec<Listener> = vec![Listener::default(); ranked.len()];
     let wides = classify(traces, &places, &mut listeners);
     let shares = shares(traces, &places, &listeners);
-    for _ in 0..CONFIDANTS {
-        hear(traces, &places, &mut listeners, &wides, &shares);
-    }
+    hear(traces, &places, &mut listeners, &wides, &shares);
     let confidants = listeners.iter().flat_map(|it| &it.confidants).flatten();
     let mut heard: Vec<u16> = confidants.filter_map(|it| it.voice).collect();
     heard.sort_unstable();
@@ -280,9 +273,8 @@ pub(super) fn fit(traces: &[Told]) -> Listeners {
         confidant.voice = confidant.voice.map(number);
     }
     let tellers = ranked.into_iter().map(|(teller, _)| teller);
-    let says = |it: &Listener| {
-        it.voices().next().is_some() || it.confidants.iter().any(|it| !it.is_empty())
-    };
+    let says =
+        |it: &Listener| it.voices().next().is_some() || it.confidants.iter().any(Option::is_some);
     tellers.zip(listeners).filter(|(_, it)| says(it)).collect()
 }
 
@@ -370,7 +362,7 @@ fn walk(
     }
 }
 
-/// How often pairs of classes occurred, and how often what is heard already lets expect them.
+/// How often pairs of classes occurred, and how often they would by chance.
 #[derive(Clone)]
 struct Pairs<const R: usize, const C: usize> {
     counts: [[u32; C]; R],
@@ -403,7 +395,7 @@ type Heard = Vec<Option<Box<[[Wides; 2]; 2]>>>;
 /// Whom a side is to hear: a voice and its side, or the own start.
 type Choice = (Option<u16>, u8);
 
-/// Adds to each listener's sides the confidant that tells most beside those that it has.
+/// Gives each listener's sides the confidants that tell most.
 fn hear(
     traces: &[Told],
     places: &HashMap<Teller, usize, FixedState>,
@@ -415,7 +407,7 @@ fn hear(
     let mut starts: Vec<Wides> = vec![Wides::default(); listeners.len()];
     walk(traces, places, listeners, |at, own, last| {
         for side in 0..2 {
-            let chances = listeners[at].chances(side, &shares[at], own, last);
+            let chances = shares[at][side];
             let column = &wides[at][side];
             let mut wide = [0.0; WIDES];
             for (class, chance) in column.iter().zip(chances) {
@@ -446,15 +438,12 @@ fn hear(
                     .enumerate();
                 sides.map(move |(of, pairs)| (Some(voice as u16), of as u8, pairs))
             });
-            let known = &listeners[at].confidants[side];
-            let is_new = |voice, of| known.iter().all(|it| (it.voice, it.side) != (voice, of));
             let spans: u32 = starts[at].counts.iter().flatten().sum();
             let spans = f64::from(spans);
             let mut most = f64::NEG_INFINITY;
             for (voice, of, pairs) in start.into_iter().chain(earlier) {
                 if let Some(nats) = beyond_expected(pairs, spans)
                     && nats > most
-                    && is_new(voice, of)
                 {
                     most = nats;
                     *chosen = Some((voice, of));
@@ -473,54 +462,23 @@ fn hear(
                 }
             };
             if let Some(heard) = heard {
-                let chances = listeners[at].chances(side, &shares[at], own, last);
-                fine[at][side].add(heard, own[side], &chances);
+                fine[at][side].add(heard, own[side], &shares[at][side]);
             }
         }
     });
     for (at, listener) in listeners.iter_mut().enumerate() {
-        for (side, confidants) in listener.confidants.iter_mut().enumerate() {
+        for (side, confidant) in listener.confidants.iter_mut().enumerate() {
             let Some((voice, of)) = chosen[at][side] else {
                 continue;
             };
             let heard = voice.map_or(at, usize::from);
             let (rows, columns) = (&wides[heard][usize::from(of)], &wides[at][side]);
-            confidants.push(Confidant {
+            *confidant = Some(Confidant {
                 voice,
                 side: of,
                 ratios: ratios(&fine[at][side], rows, columns),
             });
         }
-    }
-}
-
-impl Listener {
-    /// How likely each class of a side is, given what its confidants say. Voices are still places.
-    fn chances(
-        &self,
-        side: usize,
-        shares: &[Ratios; 2],
-        own: [usize; 2],
-        last: &[Option<[usize; 2]>],
-    ) -> Ratios {
-        let mut chances = shares[side];
-        for confidant in &self.confidants[side] {
-            let said = match confidant.voice {
-                None => Some(own[0]),
-                Some(voice) => {
-                    last[usize::from(voice)].map(|said| said[usize::from(confidant.side)])
-                }
-            };
-            if let Some(said) = said {
-                let ratios = confidant.says(said);
-                chances
-                    .iter_mut()
-                    .zip(ratios)
-                    .for_each(|(chance, ratio)| *chance *= ratio);
-            }
-        }
-        let all: f32 = chances.iter().sum();
-        chances.map(|chance| chance / all)
     }
 }
 
@@ -540,8 +498,8 @@ fn widened<const R: usize, const C: usize>(
     wide
 }
 
-/// How many nats all classes are likelier, given others, than what is heard already lets expect, less what
-/// chance gives on average; none if that is not enough for so many spans.
+/// How many nats all classes are likelier, given others, than by themselves, less what chance gives on
+/// average; none if that is not enough for so many spans.
 fn beyond_expected<const N: usize>(pairs: &Pairs<N, N>, spans: f64) -> Option<f64> {
     let (mut rows, mut columns, mut nats) = ([0; N], [0; N], 0.0);
     for (row, (counts, expected)) in pairs.counts.iter().zip(&pairs.expected).enumerate() {
@@ -617,7 +575,7 @@ mod tests {
         let listeners = fitted(draw);
         let confidant = listeners
             .get(&(2, 9, true))
-            .and_then(|it| it.confidants[1].first());
+            .and_then(|it| it.confidants[1].as_ref());
         assert_eq!(confidant.is_some(), expected.is_some(), "{confidant:?}");
         if let (Some(confidant), Some((token, ratio))) = (confidant, expected) {
             let heard = &listeners[&(token, 9, true)];

@@ -50,13 +50,13 @@ pub struct Hearing<'a> {
     /// Counted shares of the modes of start and end.
     modes: ([f32; START_MODES], [f32; END_MODES]),
     /// What start and end hear: an end that hears its own start does so once that is there.
-    ratios: [Option<Ratios>; 2],
+    ratios: [Option<&'a Ratios>; 2],
     /// How far its service is into the period of its waits, if it has waited.
     phase: Option<f32>,
     /// The classes of its own start and end.
     classes: Option<&'a [Classes; 2]>,
     scores: [f32; 2],
-    /// Whom the end hears, if one of them is the span's own start.
+    /// Whom the end hears, if that is the span's own start.
     own: Option<&'a Confidant>,
 }
 
@@ -71,17 +71,16 @@ impl<'a> Hearing<'a> {
         let mut scores = [0.0; 2];
         let mut ratios = [None; 2];
         let mut own = None;
-        for (side, confidants) in listener.iter().flat_map(|it| &it.confidants).enumerate() {
-            for (rank, confidant) in confidants.iter().enumerate() {
-                if confidant.voice.is_none() {
-                    own = Some(confidant);
-                }
-                if let Some(class) = voices.heard(confidant) {
-                    if rank == 0 {
-                        scores[side] = score_of_class(class);
-                    }
-                    add(&mut ratios[side], confidant.says(class));
-                }
+        for (side, confidant) in listener.iter().flat_map(|it| &it.confidants).enumerate() {
+            let Some(confidant) = confidant else {
+                continue;
+            };
+            if confidant.voice.is_none() {
+                own = Some(confidant);
+            }
+            if let Some(class) = voices.heard(confidant) {
+                scores[side] = score_of_class(class);
+                ratios[side] = Some(confidant.says(class));
             }
         }
         Self {
@@ -105,10 +104,7 @@ impl<'a> Hearing<'a> {
         };
         let mode = StartMode::from_number(start.mode);
         let distance = self.start(mode).distance(start.bin, start.within);
-        add(
-            &mut self.ratios[1],
-            own.says(classes.of(mode.key(distance))),
-        );
+        self.ratios[1] = Some(own.says(classes.of(mode.key(distance))));
     }
 
     /// The scores that start and end hear; 0 where they hear none.
@@ -174,7 +170,7 @@ impl<'a> Hearing<'a> {
     /// Shares of bins times the ratios of the classes that they lie in.
     fn bent(&self, side: usize, table: &Table, key: impl Fn(u64) -> i64) -> [f32; BINS] {
         let mut shares = table.shares();
-        if let (Some(ratios), Some(classes)) = (&self.ratios[side], self.classes) {
+        if let (Some(ratios), Some(classes)) = (self.ratios[side], self.classes) {
             let keys = (0..BINS).map(|bin| key(table.middle(bin)));
             let mut shares = shares.iter_mut();
             classes[side].of_each(keys, |class| {
@@ -192,16 +188,5 @@ impl<'a> Hearing<'a> {
 
     fn end(&self, mode: EndMode) -> &'a Table {
         self.coder.end(self.skeleton, self.tokens, self.at, mode)
-    }
-}
-
-/// Adds what another says.
-fn add(ratios: &mut Option<Ratios>, said: &Ratios) {
-    match ratios {
-        Some(ratios) => {
-            let ratios = ratios.iter_mut().zip(said);
-            ratios.for_each(|(ratio, said)| *ratio *= said);
-        }
-        None => *ratios = Some(*said),
     }
 }

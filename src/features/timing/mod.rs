@@ -9,6 +9,7 @@ mod aspect;
 mod clock;
 mod coder;
 mod confidant;
+mod habit;
 mod hearing;
 mod mode;
 mod step;

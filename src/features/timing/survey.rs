@@ -1,6 +1,7 @@
 //! How the times of an observed trace hang on each other, as distances.
 
 use super::clock::{Clock, Hung};
+use super::habit::{Anchor, Habit, References};
 use super::table::FARTHEST;
 use super::{EndMode, StartMode};
 use crate::features::Skeleton;
@@ -18,45 +19,6 @@ pub enum Unencodable {
     /// There is not one token per span.
     #[error("tokens and spans differ in number")]
     Tokens,
-}
-
-/// What the end of an open span hangs on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-pub(super) enum Anchor {
-    /// On its own start or its children: such spans are not held open.
-    #[default]
-    Own,
-    /// On the latest end of its later siblings.
-    Later,
-    /// On the start of its next sibling.
-    Next,
-    /// On the end of its parent.
-    Parent,
-}
-
-/// How the ends of spans of one (operation, parent operation) hang.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-pub(super) struct Habit {
-    /// What it hangs on: for `Later` and `Next`, where the span overlaps its next sibling.
-    pub(super) anchor: Anchor,
-    /// Whether it hangs on the start of the last child, rather than on the latest end.
-    pub(super) last_start: bool,
-}
-
-/// What a span's end can be measured from.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct References {
-    pub(super) end: i64,
-    /// The latest end of its children that are not deferred; the start of its last child if all are,
-    /// its own start if it has none.
-    pub(super) children: i64,
-    /// The start of its last child; its own start if it has none.
-    pub(super) last_start: i64,
-    /// The latest end of its later siblings that are not deferred and the start of the next one,
-    /// if there is one.
-    pub(super) later: Option<(i64, i64)>,
-    /// The end of its parent, if it has one.
-    pub(super) parent: Option<i64>,
 }
 
 /// The references of every span of a trace, given which ends hang on their parents'.
