@@ -70,7 +70,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "KEY=NUMBER")]
     bar: Vec<String>,
     /// Leave out what takes longest: the flat VAE among the controls, ablations, conditions, given
-    /// sizes, mixes with observed traces
+    /// sizes
     #[arg(long)]
     brief: bool,
     /// The same seed and files give the same report
@@ -164,7 +164,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     {
         // Mixing is slow, and one generator shows it.
         let effort = match evaluation.generators.len() {
-            0 if !arguments.brief => Effort::Whole,
+            0 => Effort::Whole,
             _ => Effort::Telling,
         };
         let mut measured = work.measure(&bench, name, (traces, effort))?;
@@ -192,8 +192,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     for (control, traces) in controls {
         let effort = match control {
-            Control::Ceiling if !arguments.brief => Effort::Whole,
-            Control::Ceiling | Control::Grammar => Effort::Telling,
+            Control::Ceiling => Effort::Whole,
+            Control::Grammar => Effort::Telling,
             _ => Effort::Quick,
         };
         let mut measured = work.measure(&bench, control.key(), (traces, effort))?;

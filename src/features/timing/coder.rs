@@ -21,6 +21,10 @@ use crate::trace::Trace;
 /// (operation, mode).
 const FINE_VALUES: usize = 150;
 
+/// Values that must have an aspect in common to have bins of their own. Bins of fewer follow the chance of
+/// their training traces more closely than they tell apart what differs.
+const SPLIT_VALUES: usize = 600;
+
 /// Values that bins of (operation, mode) need; with fewer, those of the mode are used.
 const COARSE_VALUES: usize = 30;
 
@@ -282,7 +286,7 @@ impl Coder {
         values.retain(|_, distances| distances.len() >= FINE_VALUES);
         let mut split: BTreeMap<(Context, u32), Vec<u64>> = BTreeMap::new();
         for (&context, values) in &values {
-            let Some(aspect) = aspect::most_telling(values, FINE_VALUES) else {
+            let Some(aspect) = aspect::most_telling(values, SPLIT_VALUES) else {
                 continue;
             };
             self.aspects.insert(context, aspect);
@@ -291,7 +295,7 @@ impl Coder {
                 split.entry((context, value)).or_default().push(*distance);
             }
         }
-        split.retain(|_, distances| distances.len() >= FINE_VALUES);
+        split.retain(|_, distances| distances.len() >= SPLIT_VALUES);
         values.retain(|context, _| context.2 != NONE);
         finer.retain(|_, distances| distances.len() >= FINE_VALUES);
         coarse.retain(|context, distances| context.0 == ANY || distances.len() >= COARSE_VALUES);

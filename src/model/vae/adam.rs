@@ -20,7 +20,7 @@ pub(super) fn gradients(
     net: &Net,
     params: &[Param],
     store: &GradStore,
-    clip: f32,
+    settings: &VaeSettings,
 ) -> Result<Option<Vec<Vec<f32>>>, VaeError> {
     let mut gradients = Vec::with_capacity(params.len());
     for param in params {
@@ -44,6 +44,10 @@ pub(super) fn gradients(
         if !length.is_finite() {
             return Ok(None);
         }
+        let clip = match part {
+            Part::Structure => settings.structure_clip,
+            Part::Timing | Part::Encoder => settings.clip,
+        };
         let scale = (f64::from(clip) / length.max(1e-30)).min(1.0) as f32;
         for (param, gradient) in params.iter().zip(&mut gradients) {
             if param.spec.part == part && scale < 1.0 {

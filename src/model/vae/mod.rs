@@ -51,6 +51,10 @@ pub use weights::Weights;
 /// The token of each row of the profile tables, in a checkpoint.
 const PROFILES: &str = "profiles.owners";
 
+/// How many spans a trace has, in a checkpoint, and how much of it is the newest step's.
+const SPANS: &str = "schedule.spans";
+const SPANS_RATE: f32 = 0.01;
+
 /// Traces scored at a time.
 const SCORED: usize = 64;
 
@@ -117,6 +121,8 @@ pub struct Vae {
     params: Vec<Param>,
     codebook: Codebook,
     steps: u32,
+    /// Spans of a trace, on average over the steps so far; 0 before the first.
+    spans: f32,
 }
 
 impl Vae {
@@ -142,6 +148,7 @@ impl Vae {
                 .collect(),
             codebook: Codebook::new(&settings),
             steps: 0,
+            spans: 0.0,
             tokens,
             profiles,
             settings,
@@ -249,15 +256,15 @@ impl Vae {
         let times = decoder::timing(&net, settings, &codes, &times)?.sum_all()?;
         let times = (times / timed.len() as f64)?;
 
-        let spans = examples.iter().map(|example| example.len()).sum::<usize>() as f64;
+        let spans = self.spans_with(&examples);
         let (lambda, beta) = (
             f64::from(settings.lambda_edge),
             f64::from(settings.beta_node),
         );
         let nats = ((&node + (&edge * lambda)?)? + (&times * beta)?)?;
-        let objective = ((nats * (examples.len() as f64 / spans))? + commitment)?;
+        let objective = ((nats * (1.0 / f64::from(spans)))? + commitment)?;
         let store = objective.backward()?;
-        let gradients = adam::gradients(&net, &self.params, &store, settings.clip)?;
+        let gradients = adam::gradients(&net, &self.params, &store, settings)?;
 
         let number = |tensor: &Tensor| tensor.to_scalar::<f32>().map(f64::from);
         let beyond = structures.beyond.iter().zip(&structures.sequence);
@@ -280,8 +287,21 @@ impl Vae {
         adam::descend(&mut self.params, &gradients, settings, self.steps);
         seen.teach(&mut codebook, &coded);
         self.codebook = codebook;
+        self.spans = spans;
         self.steps = self.steps.saturating_add(1);
         Ok(terms)
+    }
+
+    /// Spans of a trace on average, with those of one more step. What a step weighs must not hang on
+    /// how long its own traces are: the longer ones would count for less, and come too seldom.
+    fn spans_with(&self, examples: &[&Example]) -> f32 {
+        let spans: usize = examples.iter().map(|example| example.len()).sum();
+        let spans = spans as f32 / examples.len().max(1) as f32;
+        if self.spans <= 0.0 {
+            return spans;
+        }
+        let rate = SPANS_RATE.max(1.0 / (self.steps as f32 + 1.0));
+        self.spans + (spans - self.spans) * rate
     }
 
     /// An upper bound of -log p of each trace, by the averaged weights and the events that
@@ -362,6 +382,7 @@ impl Vae {
         let owners: Vec<f32> = owners.collect();
         tensors.insert(PROFILES.into(), (vec![owners.len()], owners));
         tensors.insert("schedule.steps".into(), (vec![2], halves.to_vec()));
+        tensors.insert(SPANS.into(), (vec![1], vec![self.spans]));
         tensors
     }
 
@@ -385,10 +406,14 @@ impl Vae {
             .map(|spec| Param::restore(spec, &mut tensors))
             .collect();
         let halves = take(&mut tensors, "schedule.steps", &[2])?;
+        // Models of before it was kept have none: as before the first step.
+        let spans = tensors.get(SPANS).and_then(|(_, numbers)| numbers.first());
+        let spans = spans.copied().filter(|spans| spans.is_finite());
         Ok(Self {
             params: params?,
             codebook: Codebook::restore(&settings, &mut tensors)?,
             steps: (halves[0] as u32) << 16 | halves[1] as u32,
+            spans: spans.unwrap_or_default(),
             tokens,
             profiles,
             settings,

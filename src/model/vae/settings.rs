@@ -44,8 +44,11 @@ pub struct VaeSettings {
     pub encoder_rate: f32,
     /// AdamW's decay of weights, per step and unit of rate.
     pub weight_decay: f32,
-    /// Gradients of each network longer than this are shortened to it.
+    /// A gradient of the timing network, or of the encoder, longer than this is shortened to it.
     pub clip: f32,
+    /// The same of the structure network. Steps that meet rare structures have the longest gradients:
+    /// with 1, structures that one trace in some hundreds has are learnt at half their share.
+    pub structure_clip: f32,
     /// Steps in which the rates rise to their full height.
     pub warmup: u32,
     /// Steps after which the rates have fallen to half, along 1 / (1 + steps / half_life), but
@@ -95,14 +98,15 @@ impl Default for VaeSettings {
             encoder_rate: 1e-4,
             weight_decay: 0.01,
             clip: 1.0,
+            structure_clip: 20.0,
             warmup: 50,
             half_life: 4_000,
             horizon: 0,
-            average: 0.99,
+            average: 0.998,
             lambda_edge: 1.0,
             beta_graph: 4.0,
             beta_node: 1.0,
-            arities: 64,
+            arities: 256,
             features: 36,
             start_modes: 4,
             end_modes: 13,

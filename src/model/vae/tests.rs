@@ -181,19 +181,25 @@ fn no_divergence_is_ever_negative() {
 #[test]
 fn training_saves_nats_on_traces_that_it_never_saw() {
     for codes in [0, 4] {
-        let rng = &mut chance(5);
-        let settings = VaeSettings { codes, ..small() };
-        let mut vae = trained(settings, 0, rng);
-        let held_out = system(60, rng);
-        let before = mean(&vae, &held_out);
-        for _ in 0..300 {
-            step(&mut vae, rng).unwrap();
+        let mut structure = Vec::new();
+        for seed in 5..8 {
+            let rng = &mut chance(seed);
+            let settings = VaeSettings { codes, ..small() };
+            let mut vae = trained(settings, 0, rng);
+            let held_out = system(60, rng);
+            let before = mean(&vae, &held_out);
+            for _ in 0..300 {
+                step(&mut vae, rng).unwrap();
+            }
+            let after = mean(&vae, &held_out);
+            // Two kinds at 1 to 2: .64 nats are all there is to tell of a structure.
+            assert!(after.structure > 0.55, "{codes} codes: {after:?}");
+            assert!(after.timing < before.timing, "{codes} codes: {after:?}");
+            structure.push(after.structure);
         }
-        let after = mean(&vae, &held_out);
-        // Two kinds at 1 to 2: .64 nats are all there is to tell of a structure.
-        assert!(after.structure < 1.3, "{codes} codes: {after:?}");
-        assert!(after.structure > 0.55, "{codes} codes: {after:?}");
-        assert!(after.timing < before.timing, "{codes} codes: {after:?}");
+        // One more code than there are kinds costs some nats, and which codes are left is chance.
+        let mean = structure.iter().sum::<f64>() / 3.0;
+        assert!(mean < 1.2, "{codes} codes: {structure:?}");
     }
 }
 
@@ -416,4 +422,40 @@ fn numbers_of_children_beyond_the_last_class_have_shares_that_add_up_to_one() {
     assert!((shares - 1.0).abs() < 1e-4, "{shares}");
     assert_eq!(arity_class(3, 5), (3, 0.0));
     assert_eq!(arity_class(9, 5).0, 4);
+}
+
+#[test]
+fn structures_that_are_rare_and_long_are_learnt_at_their_share() {
+    const LONG: u32 = 20;
+    let settings = VaeSettings {
+        arities: 32,
+        codes: 0,
+        horizon: 400,
+        ..small()
+    };
+    let rng = &mut chance(5);
+    let mut vae = Vae::new(settings, TOKENS, rng).unwrap();
+    let (mut long, mut all) = (0.0, 0.0);
+    for _ in 0..400 {
+        let mut calls = |rng: &mut ChaCha8Rng| {
+            let is_long = rng.random_bool(0.02);
+            all += 1.0;
+            long += f64::from(u8::from(is_long));
+            if is_long { LONG } else { 1 }
+        };
+        let lessons: Vec<Lesson> = (0..25).map(|_| request(0, calls(rng), 1)).collect();
+        let (timed, others) = lessons.split_at(1);
+        let others: Vec<&Example> = others.iter().map(|lesson| &lesson.example).collect();
+        vae.step(&others, &[&timed[0]], rng).unwrap();
+    }
+    let share = (-mean(&vae, &[request(0, LONG, 1)]).structure).exp();
+    let learnt = share * all / long;
+    assert!((0.75..1.25).contains(&learnt), "{learnt}");
+}
+
+#[test]
+fn a_hundred_children_are_told_from_a_hundred_and_one() {
+    let arities = VaeSettings::default().arities;
+    let classes = [100, 101].map(|children| arity_class(children, arities));
+    assert_eq!(classes, [(100, 0.0), (101, 0.0)]);
 }
