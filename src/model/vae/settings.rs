@@ -102,7 +102,7 @@ impl Default for VaeSettings {
             warmup: 50,
             half_life: 4_000,
             horizon: 0,
-            average: 0.998,
+            average: 0.99,
             lambda_edge: 1.0,
             beta_graph: 4.0,
             beta_node: 1.0,
