@@ -39,7 +39,7 @@ use codebook::Codebook;
 use net::Net;
 use params::{Param, take};
 use posterior::{Seen, codes, merge, straight_through};
-use specs::specs;
+use specs::{CODE_ROWS, specs};
 
 pub use lesson::{Lesson, Terms};
 pub use params::Tensors;
@@ -238,9 +238,9 @@ impl Vae {
             .map(|group| group[0])
             .chain(timed.clone())
             .collect();
-        let codes = codes(&codebook, settings, &coded, &told)?;
-        let told: Vec<&Example> = told.iter().map(|&at| examples[at]).collect();
-        let (codes, commitment) = straight_through(&net, settings, codes, &told)?;
+        let of_told: Vec<&Example> = told.iter().map(|&at| examples[at]).collect();
+        let (codes, commitment) =
+            straight_through(&net, &codebook, settings, &coded, (&told, &of_told))?;
 
         let first: Vec<&Example> = groups.iter().map(|group| examples[group[0]]).collect();
         let structures = Structures::new(&first, settings, &self.profiles);
@@ -319,7 +319,7 @@ impl Vae {
 
             let groups = merge(&examples, &coded.code);
             let first: Vec<usize> = groups.iter().map(|group| group[0]).collect();
-            let chosen = codes(&self.codebook, settings, &coded, &first)?;
+            let chosen = codes(&net, &self.codebook, settings, &coded, &first)?;
             let first: Vec<&Example> = first.iter().map(|&at| examples[at]).collect();
             let structures = Structures::new(&first, settings, &self.profiles);
             let told = decoder::structure(&net, &chosen, &structures)?;
@@ -336,7 +336,7 @@ impl Vae {
             }
 
             let every: Vec<usize> = (0..lessons.len()).collect();
-            let chosen = codes(&self.codebook, settings, &coded, &every)?;
+            let chosen = codes(&net, &self.codebook, settings, &coded, &every)?;
             let times = Times::new(lessons, settings);
             let told = decoder::timing(&net, settings, &chosen, &times)?;
             let told = told.to_vec1::<f32>()?;
@@ -430,7 +430,7 @@ impl Vae {
         let tensors: Tensors = self.params.iter().filter(served).map(tensor).collect();
         let codes = match self.settings.codes {
             0 => vec![0.0; self.settings.code_size],
-            _ => self.codebook.codes().to_vec(),
+            _ => self.heard_codes(),
         };
         Weights::new(
             self.settings.clone(),
@@ -438,6 +438,14 @@ impl Vae {
             tensors,
             (codes, self.shares()),
         )
+    }
+
+    /// What the averaged decoder hears of each code, one after another.
+    fn heard_codes(&self) -> Vec<f32> {
+        let rows = self.params.iter().find(|it| it.spec.name == CODE_ROWS);
+        let rows = rows.map_or(&[][..], |rows| &rows.average);
+        let places = self.codebook.codes().iter();
+        places.zip(rows).map(|(place, row)| place + row).collect()
     }
 
     fn check_structures(&self, examples: &[&Example]) -> Result<(), VaeError> {

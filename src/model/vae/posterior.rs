@@ -12,7 +12,7 @@ use super::codebook::{Chosen, Codebook};
 use super::encoder::encode;
 use super::net::Net;
 use super::params::Param;
-use super::specs::Part;
+use super::specs::{CODE_ROWS, Part};
 use super::{VaeError, VaeSettings};
 use crate::model::Example;
 
@@ -97,8 +97,26 @@ impl Seen {
     }
 }
 
-/// The codes of the traces told. Shape: [told, code_size].
+/// What the decoder hears of the codes of the traces told: where each lies among what the encoder says, and
+/// a row of its own. Codes of like traces lie so near each other that a network could tell them apart only
+/// by weights that the least change undoes; a row tells at once which code it is.
+/// Shape: [told, code_size].
 pub(super) fn codes(
+    net: &Net,
+    book: &Codebook,
+    settings: &VaeSettings,
+    coded: &Coded,
+    told: &[usize],
+) -> Result<Tensor, VaeError> {
+    let places = places(book, settings, coded, told)?;
+    match settings.codes {
+        0 => Ok(places),
+        _ => Ok((places + rows(net, coded, told)?)?),
+    }
+}
+
+/// Where the codes of the traces told lie. Shape: [told, code_size].
+fn places(
     book: &Codebook,
     settings: &VaeSettings,
     coded: &Coded,
@@ -120,21 +138,32 @@ pub(super) fn codes(
     )?)
 }
 
+/// The row of the code of each of the traces told. Shape: [told, code_size].
+fn rows(net: &Net, coded: &Coded, told: &[usize]) -> Result<Tensor, VaeError> {
+    let codes: Vec<u32> = told.iter().map(|&at| coded.code[at]).collect();
+    let codes = Tensor::from_vec(codes, told.len(), &Device::Cpu)?;
+    Ok(net.get(CODE_ROWS)?.index_select(&codes, 0)?)
+}
+
 /// The same codes, passing their gradient on to the encoder in training, and the cost of what it
-/// says being far from them. Shapes: codes [told, code_size] -> the same, and a number.
+/// says being far from them. `told` says which traces, `examples` are these. Shapes: the codes
+/// [told, code_size], and a number.
 pub(super) fn straight_through(
     net: &Net,
+    book: &Codebook,
     settings: &VaeSettings,
-    codes: Tensor,
-    told: &[&Example],
+    coded: &Coded,
+    (told, examples): (&[usize], &[&Example]),
 ) -> Result<(Tensor, Tensor), VaeError> {
+    let places = places(book, settings, coded, told)?;
     if settings.codes == 0 {
-        return Ok((codes, Tensor::new(0.0_f32, &Device::Cpu)?));
+        return Ok((places, Tensor::new(0.0_f32, &Device::Cpu)?));
     }
-    let encoded = encode(net, &Graphs::new(told, settings))?;
-    let distance = (&encoded - &codes)?;
+    let encoded = encode(net, &Graphs::new(examples, settings))?;
+    let distance = (&encoded - &places)?;
     let commitment = (distance.sqr()?.mean_all()? * COMMITMENT)?;
-    Ok(((&encoded - distance.detach())?, commitment))
+    let places = (&encoded - distance.detach())?;
+    Ok(((places + rows(net, coded, told)?)?, commitment))
 }
 
 /// Traces of equal structure and code, each in one group, in the order of their first.

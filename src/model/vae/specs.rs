@@ -16,6 +16,9 @@ const CLASS_WIDTH: usize = 8;
 const BEND: f32 = 0.5;
 const PROFILE_WIDTH: usize = 8;
 
+/// A row for each code of z_G, where the model has codes.
+pub(super) const CODE_ROWS: &str = "structure.code";
+
 /// Which rate a tensor is trained with, and with which others its gradient is clipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
@@ -98,6 +101,9 @@ pub(super) fn specs(settings: &VaeSettings, tokens: usize, profiles: usize) -> V
     let embedding = Begin::Within(0.5);
 
     let part = Part::Structure;
+    if s.codes > 0 {
+        add(CODE_ROWS, part, &[s.codes, s.code_size], embedding, false);
+    }
     add(
         "structure.token",
         part,

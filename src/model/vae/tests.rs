@@ -181,7 +181,6 @@ fn no_divergence_is_ever_negative() {
 #[test]
 fn training_saves_nats_on_traces_that_it_never_saw() {
     for codes in [0, 4] {
-        let mut structure = Vec::new();
         for seed in 5..8 {
             let rng = &mut chance(seed);
             let settings = VaeSettings { codes, ..small() };
@@ -193,13 +192,13 @@ fn training_saves_nats_on_traces_that_it_never_saw() {
             }
             let after = mean(&vae, &held_out);
             // Two kinds at 1 to 2: .64 nats are all there is to tell of a structure.
-            assert!(after.structure > 0.55, "{codes} codes: {after:?}");
+            let structure = after.structure;
+            assert!(
+                (0.55..0.75).contains(&structure),
+                "{codes} codes: {after:?}"
+            );
             assert!(after.timing < before.timing, "{codes} codes: {after:?}");
-            structure.push(after.structure);
         }
-        // One more code than there are kinds costs some nats, and which codes are left is chance.
-        let mean = structure.iter().sum::<f64>() / 3.0;
-        assert!(mean < 1.2, "{codes} codes: {structure:?}");
     }
 }
 
