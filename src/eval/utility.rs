@@ -1,9 +1,10 @@
 //! U1 and U2: what a model of the traces is worth that was trained on synthetic ones.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use rand::seq::SliceRandom as _;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use smartcore::ensemble::random_forest_classifier::{
     RandomForestClassifier, RandomForestClassifierParameters,
 };
@@ -109,10 +110,10 @@ pub(super) struct Sample<'a> {
 }
 
 /// A hybrid of observed and synthetic training traces, and how well it does on held-out ones.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Hybrid {
     /// What is told of a trace: "root_accuracy", "fault_pr_auc", "slow_pr_auc".
-    pub score: &'static str,
+    pub score: Cow<'static, str>,
     /// (share of observed traces, score), at a fixed number of training traces.
     pub mixed: Vec<(f64, f64)>,
     /// (synthetic traces for each observed one, score), with a tenth of the observed traces; of the
@@ -122,7 +123,7 @@ pub struct Hybrid {
 
 impl Hybrid {
     /// The worst mix of both, over observed traces only.
-    pub(super) fn least(&self) -> Option<f64> {
+    pub fn least(&self) -> Option<f64> {
         let only = self.mixed.last()?.1;
         let mixes = self
             .mixed
@@ -259,7 +260,7 @@ impl<'a> Utility<'a> {
             added.push((times, score(whole / 10, times * whole / 10)?));
         }
         Ok(Hybrid {
-            score: question.keys()[0],
+            score: question.keys()[0].into(),
             mixed,
             added,
         })

@@ -14,6 +14,8 @@
     reason = "a program of its own: it reads its arguments and the clock"
 )]
 
+#[path = "tables/corpus.rs"]
+mod corpus;
 #[path = "tables/page.rs"]
 mod page;
 #[path = "tables/windows.rs"]
@@ -26,8 +28,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use corpus::Corpus;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use page::Corpus;
 use windows::KINDS;
 
 /// Traces that a corpus needs: with fewer, an AUC says nothing.

@@ -9,6 +9,7 @@ use super::aspect::{self, ASPECTS, Aspect};
 use super::clock::Clock;
 use super::confidant::{self, Classes, Listener, Listeners, Teller, Told};
 use super::habit::{self, Anchor, Habit, References};
+use super::spot::{self, ANY, INDICES, MODES, ModeShares, NONE, Spot, child_token, parent_token};
 use super::step::{Period, Wait};
 use super::survey::{self, HungSpan};
 use super::table::Table;
@@ -31,39 +32,15 @@ const COARSE_VALUES: usize = 30;
 /// Contexts with bins of their own, at most.
 const MAX_TABLES: usize = 16_384;
 
-/// Sibling indices that are told apart: first, second, later.
-const INDICES: u32 = 2;
-
 /// Spans that the period of long waits is found from, at most.
 const STEPPED: usize = 200_000;
 
 /// In place of a service.
 const NOBODY: u16 = u16::MAX;
 
-/// In place of a token: no matter which.
-const ANY: u32 = u32::MAX;
-
-/// In place of a token: there is no such span.
-const NONE: u32 = u32::MAX - 1;
-
-/// Spans that the mode shares of a spot need; with fewer, those of a wider one are used.
-const SPOT_SPANS: u32 = 30;
-
-/// How many spans the shares of a wider spot count for in those of a narrower one.
-const WIDER: f32 = 2.0;
-
 /// Whose bins: (token, parent token, first child's token, start mode or end mode after the start
 /// modes, sibling index).
 type Context = (u32, u32, u32, u8, u32);
-
-/// Whose modes: (token, parent token, first child's token, sibling index, whether a sibling
-/// follows, whether its service has waited for long before).
-type Spot = (u32, u32, u32, u32, bool, bool);
-
-/// Shares of the start modes, then of the end modes.
-type ModeShares = [f32; MODES];
-
-const MODES: usize = super::START_MODES + super::END_MODES;
 
 /// Whose habit: (token, parent token, whether it has no children).
 type Pair = (u32, u32, bool);
@@ -259,7 +236,9 @@ impl Coder {
                     let context = context(place, tokens, at, slot);
                     values.entry(context).or_default().push((distance, aspects));
                 };
-                let counts = modes.entry(spot(place, tokens, at, waited)).or_default();
+                let counts = modes
+                    .entry(spot::of(place, tokens, at, waited))
+                    .or_default();
                 for slot in [start_slot(start.0), end_slot(end.0)] {
                     counts[usize::from(slot)] += 1;
                 }
@@ -313,7 +292,7 @@ impl Coder {
         self.split = split
             .map(|(part, mut distances)| (part, Table::fit(&mut distances)))
             .collect();
-        self.modes = mode_shares(&modes);
+        self.modes = spot::shares(&modes);
     }
 
     /// How start and end of every span hang.
@@ -377,9 +356,9 @@ impl Coder {
         at: usize,
         waited: bool,
     ) -> ([f32; super::START_MODES], [f32; super::END_MODES]) {
-        let spots = wider_spots(spot(&skeleton.places()[at], tokens, at, waited));
+        let spots = spot::wider(spot::of(&skeleton.places()[at], tokens, at, waited));
         let known = spots.iter().find_map(|spot| self.modes.get(spot));
-        let shares = known.unwrap_or(&EVEN);
+        let shares = known.unwrap_or(&spot::EVEN);
         let (mut starts, mut ends) = ([0.0; super::START_MODES], [0.0; super::END_MODES]);
         let (start, end) = shares.split_at(super::START_MODES);
         starts.copy_from_slice(start);
@@ -408,17 +387,6 @@ impl Coder {
     }
 }
 
-/// Shares where nothing was counted.
-const EVEN: ModeShares = {
-    let mut shares = [1.0 / super::END_MODES as f32; MODES];
-    let mut at = 0;
-    while at < super::START_MODES {
-        shares[at] = 1.0 / super::START_MODES as f32;
-        at += 1;
-    }
-    shares
-};
-
 /// A context and the wider ones that stand in for it, the narrowest first.
 fn wider((token, parent, child, slot, index): Context) -> [Context; 4] {
     [
@@ -429,68 +397,12 @@ fn wider((token, parent, child, slot, index): Context) -> [Context; 4] {
     ]
 }
 
-/// A spot and the wider ones that stand in for it, the narrowest first.
-fn wider_spots((token, parent, child, index, followed, waited): Spot) -> [Spot; 4] {
-    let leaf = if child == NONE { NONE } else { ANY };
-    [
-        (token, parent, child, index, followed, waited),
-        (token, parent, leaf, index, followed, waited),
-        (token, ANY, leaf, index, followed, waited),
-        (ANY, ANY, leaf, index, followed, waited),
-    ]
-}
-
-/// Shares of modes, each spot's smoothed by those of the next wider one.
-fn mode_shares(counts: &BTreeMap<Spot, [u32; MODES]>) -> HashMap<Spot, ModeShares, FixedState> {
-    let mut levels: [BTreeMap<Spot, [u32; MODES]>; 4] = Default::default();
-    for (&spot, counts) in counts {
-        let spots = wider_spots(spot);
-        for (at, level) in levels.iter_mut().enumerate() {
-            // A spot that is its own wider one is counted once a level: all have the same counts.
-            let sums = level.entry(spots[at]).or_default();
-            for (sum, count) in sums.iter_mut().zip(counts) {
-                *sum += count;
-            }
-        }
-    }
-    let mut shares: HashMap<Spot, ModeShares, FixedState> = HashMap::default();
-    for (at, level) in levels.iter().enumerate().rev() {
-        for (&spot, counts) in level {
-            let spans: u32 = counts[..super::START_MODES].iter().sum();
-            if at < 3 && spans < SPOT_SPANS {
-                continue;
-            }
-            let spots = wider_spots(spot);
-            let wide = spots[at + 1..].iter().find_map(|spot| shares.get(spot));
-            let wide = *wide.unwrap_or(&EVEN);
-            let mut own = [0.0; MODES];
-            for ((own, count), wide) in own.iter_mut().zip(counts).zip(wide) {
-                *own = (*count as f32 + WIDER * wide) / (spans as f32 + WIDER);
-            }
-            shares.insert(spot, own);
-        }
-    }
-    shares
-}
-
 fn start_slot(mode: StartMode) -> u8 {
     mode as u8
 }
 
 fn end_slot(mode: EndMode) -> u8 {
     super::START_MODES as u8 + mode as u8
-}
-
-fn parent_token(place: &Place, tokens: &[Token]) -> u32 {
-    place
-        .parent
-        .map_or(NONE, |parent| tokens[parent as usize].0)
-}
-
-/// The first child stands right behind its parent.
-fn child_token(place: &Place, tokens: &[Token], at: usize) -> u32 {
-    let child = tokens.get(at + 1).filter(|_| place.children > 0);
-    child.map_or(NONE, |token| token.0)
 }
 
 fn context(place: &Place, tokens: &[Token], at: usize, slot: u8) -> Context {
@@ -500,17 +412,6 @@ fn context(place: &Place, tokens: &[Token], at: usize, slot: u8) -> Context {
         child_token(place, tokens, at),
         slot,
         place.index.min(INDICES),
-    )
-}
-
-fn spot(place: &Place, tokens: &[Token], at: usize, waited: bool) -> Spot {
-    (
-        tokens[at].0,
-        parent_token(place, tokens),
-        child_token(place, tokens, at),
-        place.index.min(INDICES),
-        place.next.is_some(),
-        waited,
     )
 }
 

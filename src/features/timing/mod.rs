@@ -12,6 +12,7 @@ mod confidant;
 mod habit;
 mod hearing;
 mod mode;
+mod spot;
 mod step;
 mod survey;
 mod table;

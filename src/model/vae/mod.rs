@@ -38,7 +38,7 @@ use batch::{Structures, Times};
 use codebook::Codebook;
 use net::Net;
 use params::{Param, take};
-use posterior::{Seen, codes, merge, straight_through};
+use posterior::{Seen, heard, merge, places, straight_through};
 use specs::{CODE_ROWS, specs};
 
 pub use lesson::{Lesson, Terms};
@@ -121,7 +121,7 @@ pub struct Vae {
     params: Vec<Param>,
     codebook: Codebook,
     steps: u32,
-    /// Spans of a trace, on average over the steps so far; 0 before the first.
+    /// Spans of a trace, a decayed average over the steps so far; 0 before the first.
     spans: f32,
 }
 
@@ -238,9 +238,10 @@ impl Vae {
             .map(|group| group[0])
             .chain(timed.clone())
             .collect();
+        let places = places(&codebook, settings, &coded, &told)?;
         let of_told: Vec<&Example> = told.iter().map(|&at| examples[at]).collect();
-        let (codes, commitment) =
-            straight_through(&net, &codebook, settings, &coded, (&told, &of_told))?;
+        let (places, commitment) = straight_through(&net, settings, places, &of_told)?;
+        let codes = heard(&net, settings, places, &coded, &told)?;
 
         let first: Vec<&Example> = groups.iter().map(|group| examples[group[0]]).collect();
         let structures = Structures::new(&first, settings, &self.profiles);
@@ -292,14 +293,11 @@ impl Vae {
         Ok(terms)
     }
 
-    /// Spans of a trace on average, with those of one more step. What a step weighs must not hang on
-    /// how long its own traces are: the longer ones would count for less, and come too seldom.
+    /// [`Vae::spans`] with those of one more step. What a step weighs must not hang on how
+    /// long its own traces are: the longer ones would count for less, and come too seldom.
     fn spans_with(&self, examples: &[&Example]) -> f32 {
         let spans: usize = examples.iter().map(|example| example.len()).sum();
         let spans = spans as f32 / examples.len().max(1) as f32;
-        if self.spans <= 0.0 {
-            return spans;
-        }
         let rate = SPANS_RATE.max(1.0 / (self.steps as f32 + 1.0));
         self.spans + (spans - self.spans) * rate
     }
@@ -319,7 +317,8 @@ impl Vae {
 
             let groups = merge(&examples, &coded.code);
             let first: Vec<usize> = groups.iter().map(|group| group[0]).collect();
-            let chosen = codes(&net, &self.codebook, settings, &coded, &first)?;
+            let chosen = places(&self.codebook, settings, &coded, &first)?;
+            let chosen = heard(&net, settings, chosen, &coded, &first)?;
             let first: Vec<&Example> = first.iter().map(|&at| examples[at]).collect();
             let structures = Structures::new(&first, settings, &self.profiles);
             let told = decoder::structure(&net, &chosen, &structures)?;
@@ -336,7 +335,8 @@ impl Vae {
             }
 
             let every: Vec<usize> = (0..lessons.len()).collect();
-            let chosen = codes(&net, &self.codebook, settings, &coded, &every)?;
+            let chosen = places(&self.codebook, settings, &coded, &every)?;
+            let chosen = heard(&net, settings, chosen, &coded, &every)?;
             let times = Times::new(lessons, settings);
             let told = decoder::timing(&net, settings, &chosen, &times)?;
             let told = told.to_vec1::<f32>()?;
@@ -406,14 +406,12 @@ impl Vae {
             .map(|spec| Param::restore(spec, &mut tensors))
             .collect();
         let halves = take(&mut tensors, "schedule.steps", &[2])?;
-        // Models of before it was kept have none: as before the first step.
-        let spans = tensors.get(SPANS).and_then(|(_, numbers)| numbers.first());
-        let spans = spans.copied().filter(|spans| spans.is_finite());
+        let spans = take(&mut tensors, SPANS, &[1])?[0];
         Ok(Self {
             params: params?,
             codebook: Codebook::restore(&settings, &mut tensors)?,
             steps: (halves[0] as u32) << 16 | halves[1] as u32,
-            spans: spans.unwrap_or_default(),
+            spans,
             tokens,
             profiles,
             settings,

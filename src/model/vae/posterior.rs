@@ -97,26 +97,8 @@ impl Seen {
     }
 }
 
-/// What the decoder hears of the codes of the traces told: where each lies among what the encoder says, and
-/// a row of its own. Codes of like traces lie so near each other that a network could tell them apart only
-/// by weights that the least change undoes; a row tells at once which code it is.
-/// Shape: [told, code_size].
-pub(super) fn codes(
-    net: &Net,
-    book: &Codebook,
-    settings: &VaeSettings,
-    coded: &Coded,
-    told: &[usize],
-) -> Result<Tensor, VaeError> {
-    let places = places(book, settings, coded, told)?;
-    match settings.codes {
-        0 => Ok(places),
-        _ => Ok((places + rows(net, coded, told)?)?),
-    }
-}
-
 /// Where the codes of the traces told lie. Shape: [told, code_size].
-fn places(
+pub(super) fn places(
     book: &Codebook,
     settings: &VaeSettings,
     coded: &Coded,
@@ -138,32 +120,39 @@ fn places(
     )?)
 }
 
-/// The row of the code of each of the traces told. Shape: [told, code_size].
-fn rows(net: &Net, coded: &Coded, told: &[usize]) -> Result<Tensor, VaeError> {
-    let codes: Vec<u32> = told.iter().map(|&at| coded.code[at]).collect();
-    let codes = Tensor::from_vec(codes, told.len(), &Device::Cpu)?;
-    Ok(net.get(CODE_ROWS)?.index_select(&codes, 0)?)
-}
-
-/// The same codes, passing their gradient on to the encoder in training, and the cost of what it
-/// says being far from them. `told` says which traces, `examples` are these. Shapes: the codes
-/// [told, code_size], and a number.
+/// The same places, passing their gradient on to the encoder in training, and the cost of what it
+/// says being far from them. Shapes: places [told, code_size] -> the same, and a number.
 pub(super) fn straight_through(
     net: &Net,
-    book: &Codebook,
     settings: &VaeSettings,
-    coded: &Coded,
-    (told, examples): (&[usize], &[&Example]),
+    places: Tensor,
+    told: &[&Example],
 ) -> Result<(Tensor, Tensor), VaeError> {
-    let places = places(book, settings, coded, told)?;
     if settings.codes == 0 {
         return Ok((places, Tensor::new(0.0_f32, &Device::Cpu)?));
     }
-    let encoded = encode(net, &Graphs::new(examples, settings))?;
+    let encoded = encode(net, &Graphs::new(told, settings))?;
     let distance = (&encoded - &places)?;
     let commitment = (distance.sqr()?.mean_all()? * COMMITMENT)?;
-    let places = (&encoded - distance.detach())?;
-    Ok(((places + rows(net, coded, told)?)?, commitment))
+    Ok(((&encoded - distance.detach())?, commitment))
+}
+
+/// What the decoder hears of the codes of the traces told: the place of each, and a row of its own. Codes of
+/// like traces lie so near each other that a network could tell them apart only by weights that the least
+/// change undoes; a row tells at once which code it is. Shapes: places [told, code_size] -> the same.
+pub(super) fn heard(
+    net: &Net,
+    settings: &VaeSettings,
+    places: Tensor,
+    coded: &Coded,
+    told: &[usize],
+) -> Result<Tensor, VaeError> {
+    if settings.codes == 0 {
+        return Ok(places);
+    }
+    let codes: Vec<u32> = told.iter().map(|&at| coded.code[at]).collect();
+    let codes = Tensor::from_vec(codes, told.len(), &Device::Cpu)?;
+    Ok((places + net.get(CODE_ROWS)?.index_select(&codes, 0)?)?)
 }
 
 /// Traces of equal structure and code, each in one group, in the order of their first.

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use anyhow::Result;
-use doppelspan::eval::{Bars, METRICS, Metric, RootTiming, Spread, bias};
+use doppelspan::eval::{METRICS, Spread};
 use serde_json::Value;
 
-use super::processor_seconds;
+use super::corpus::{Corpus, Of, mean, row};
 
 /// The figures of the main table: key in report.json, name.
 const FIGURES: [(&str, &str); 27] = [
@@ -111,197 +110,8 @@ const WHOLE: [(&str, &str); 2] = [
     ("A1", "Attributes, status and events"),
 ];
 
-/// The biases of root latency: the key, and which ratio of a root operation it is of.
-const BIASES: [(&str, usize); 3] = [
-    ("root_p50_bias", 0),
-    ("root_p95_bias", 1),
-    ("root_p99_bias", 2),
-];
-
-/// A corpus, and what was measured on it.
-pub struct Corpus {
-    name: String,
-    bars: Bars,
-    /// One a seed; the first is whole.
-    reports: Vec<Value>,
-    /// Those on fault windows, of the first seeds, where there are some.
-    windows: Vec<Value>,
-    /// Seconds of each training, by the clock and of the processor.
-    seconds: [Vec<f64>; 2],
-}
-
-/// Whose figures.
-#[derive(Clone, Copy)]
-enum Of<'a> {
-    Synthetic,
-    Control(&'a str),
-}
-
-impl Corpus {
-    /// Reads what `evaluate` and the training left in the folder of each seed, and what `evaluate` said of
-    /// fault windows in the folders of those.
-    pub fn read(name: &str, bars: &str, folders: &[PathBuf], windows: &[PathBuf]) -> Result<Self> {
-        let report = |at: &PathBuf| -> Result<Value> {
-            let file = at.join("report/report.json");
-            Ok(serde_json::from_slice(&std::fs::read(file)?)?)
-        };
-        let reports: Result<Vec<Value>> = folders.iter().map(report).collect();
-        let windows: Result<Vec<Value>> = windows.iter().map(report).collect();
-        let told = |what: &str| {
-            let all = folders.iter().map(|at| at.join(format!("whole.{what}")));
-            let told: Vec<String> = all
-                .filter_map(|at| std::fs::read_to_string(at).ok())
-                .collect();
-            told
-        };
-        let wall = told("seconds");
-        let wall = wall.iter().filter_map(|told| told.trim().parse().ok());
-        let used = told("times");
-        let used = used.iter().filter_map(|told| processor_seconds(told));
-        Ok(Self {
-            name: name.to_owned(),
-            bars: Bars::read(bars.split_whitespace())?,
-            reports: reports?,
-            windows: windows?,
-            seconds: [wall.collect(), used.collect()],
-        })
-    }
-
-    /// The report of the first seed, which is whole.
-    fn first(&self) -> &Value {
-        &self.reports[0]
-    }
-
-    fn rows(&self) -> impl Iterator<Item = &Value> {
-        rows(self.first())
-    }
-
-    /// The reports that a figure stands in.
-    fn reports(&self, key: &str) -> &[Value] {
-        match key.starts_with("window_") {
-            true => &self.windows,
-            false => &self.reports,
-        }
-    }
-
-    /// A figure over the seeds whose reports have it.
-    fn figure(&self, key: &str, of: Of<'_>) -> Option<Spread> {
-        if let Some((_, level)) = BIASES.iter().find(|(bias, _)| *bias == key) {
-            return Spread::of(self.bias(*level, of).into_iter().collect());
-        }
-        if key == "hybrid_least" {
-            return Spread::of(self.worst_mix(of).into_iter().collect());
-        }
-        let reports = self.reports(key).iter();
-        let rows = reports.filter_map(|report| row(report, key));
-        let values = rows.filter_map(|row| match of {
-            Of::Synthetic => row["synthetic"]["mean"].as_f64(),
-            Of::Control(control) => row["controls"][control].as_f64(),
-        });
-        Spread::of(values.collect())
-    }
-
-    /// All that was measured, of each seed.
-    fn measured<'a>(&'a self, of: Of<'a>) -> impl Iterator<Item = &'a Value> {
-        self.reports.iter().map(move |report| match of {
-            Of::Synthetic => &report["generators"][0]["measured"],
-            Of::Control(control) => &report["controls"][control],
-        })
-    }
-
-    /// Each task's scores by the share of observed traces, means over the seeds that have the task, in the
-    /// order of the report: what a single curve goes up and down by is chance.
-    fn mixes(&self, of: Of<'_>) -> Vec<(String, Vec<f64>)> {
-        let mut mixes: Vec<(String, Vec<Vec<f64>>)> = Vec::new();
-        let hybrids = self.measured(of).map(|told| &told["hybrids"]);
-        for hybrid in hybrids.filter_map(Value::as_array).flatten() {
-            let task = hybrid["score"].as_str().unwrap_or("").replace('_', " ");
-            let mixed = hybrid["mixed"].as_array().into_iter().flatten();
-            let scores: Vec<f64> = mixed.filter_map(|mix| mix[1].as_f64()).collect();
-            match mixes.iter_mut().find(|(of, _)| *of == task) {
-                Some((_, curves)) => curves.push(scores),
-                None => mixes.push((task, vec![scores])),
-            }
-        }
-        let means = mixes.into_iter().map(|(task, curves)| {
-            let count = curves.len() as f64;
-            let shares = curves.iter().map(Vec::len).min().unwrap_or(0);
-            let mean = |at: usize| curves.iter().map(|curve| curve[at]).sum::<f64>() / count;
-            (task, (0..shares).map(mean).collect())
-        });
-        means.collect()
-    }
-
-    /// The worst mix of observed and synthetic traces over observed ones only, of all tasks.
-    fn worst_mix(&self, of: Of<'_>) -> Option<f64> {
-        let mixes = self.mixes(of);
-        let over = mixes.iter().filter_map(|(_, scores)| {
-            let (only, mixed) = scores.split_last()?;
-            let least = mixed.iter().skip(1).copied().reduce(f64::min)?;
-            Some(least / only.max(1e-9))
-        });
-        over.reduce(f64::min)
-    }
-
-    /// What signed errors of root latency come to over the seeds: the chance of a split goes out as well as
-    /// that of a sample.
-    fn bias(&self, level: usize, of: Of<'_>) -> Option<f64> {
-        let roots = self.measured(of);
-        let roots =
-            roots.map(|told| serde_json::from_value(told["roots"].clone()).unwrap_or_default());
-        let roots: Vec<Vec<RootTiming>> = roots.collect();
-        let roots: Vec<&[RootTiming]> = roots.iter().map(|roots| &**roots).collect();
-        bias(&roots, level)
-    }
-
-    /// A figure's mean ± deviation over the seeds.
-    fn own(&self, key: &str) -> String {
-        spread(self.figure(key, Of::Synthetic))
-    }
-
-    fn ceiling(&self, key: &str) -> String {
-        mean(self.figure(key, Of::Control("ceiling")))
-    }
-
-    /// What is asked of a figure, and whether its mean reaches it.
-    fn bar(&self, metric: &Metric) -> String {
-        let Some(bar) = self.bars.of(metric) else {
-            return String::new();
-        };
-        let [own, ceiling] = [Of::Synthetic, Of::Control("ceiling")]
-            .map(|of| self.figure(metric.key, of).map(|spread| spread.mean));
-        let reached = match own.and_then(|own| bar.reached(own, ceiling)) {
-            Some(true) => " ✓",
-            Some(false) => " ✗",
-            None => "",
-        };
-        format!("{bar}{reached}")
-    }
-}
-
-fn rows(report: &Value) -> impl Iterator<Item = &Value> {
-    report["rows"].as_array().into_iter().flatten()
-}
-
-fn row<'a>(report: &'a Value, key: &str) -> Option<&'a Value> {
-    rows(report).find(|row| row["key"] == key)
-}
-
 fn number(value: &Value) -> String {
     value.as_f64().map_or("–".to_owned(), |v| format!("{v:.3}"))
-}
-
-fn mean(spread: Option<Spread>) -> String {
-    spread.map_or("–".to_owned(), |spread| format!("{:.3}", spread.mean))
-}
-
-fn spread(spread: Option<Spread>) -> String {
-    match spread {
-        Some(spread) if spread.values.len() > 1 => {
-            format!("{:.3} ± {:.3}", spread.mean, spread.std)
-        }
-        other => mean(other),
-    }
 }
 
 fn head(page: &mut String, columns: &[String]) {
@@ -447,9 +257,10 @@ fn utility(page: &mut String, corpora: &[Corpus]) -> Result<()> {
         ];
         let mut lines: BTreeMap<usize, Vec<String>> = BTreeMap::new();
         for (side, of) in sides {
-            for (at, (task, scores)) in corpus.mixes(of).into_iter().enumerate() {
-                let scores: Vec<String> = scores.iter().map(|s| format!("{s:.3}")).collect();
-                let scores = scores.join(" | ");
+            for (at, mix) in corpus.mixes(of).into_iter().enumerate() {
+                let task = mix.score.replace('_', " ");
+                let scores = mix.mixed.iter().map(|(_, score)| format!("{score:.3}"));
+                let scores = scores.collect::<Vec<_>>().join(" | ");
                 let line = format!("| {} | {task} | {side} | {scores} |\n", corpus.name);
                 lines.entry(at).or_default().push(line);
             }
