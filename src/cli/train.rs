@@ -11,7 +11,6 @@ use super::progress::Progress;
 use super::{observed, say};
 use crate::features::{Interner, InternerSettings};
 use crate::learner::{Checkpoint, Learner, LearnerSettings, Serving};
-use crate::model::VaeSettings;
 use crate::model::vae::one_core;
 use crate::synthesizer::{tell_apart, try_out};
 
@@ -70,17 +69,8 @@ fn settings(arguments: &Arguments) -> anyhow::Result<LearnerSettings> {
         spans_told_apart: 800_000,
         ..LearnerSettings::default()
     };
-    let mut all = serde_json::to_value(settings)?;
-    for (key, value) in &arguments.set {
-        let pointer = format!("/{}", key.replace('.', "/"));
-        let setting = all.pointer_mut(&pointer);
-        *setting.with_context(|| format!("--set: there is no setting {key}"))? = value.clone();
-    }
-    let settings: LearnerSettings = serde_json::from_value(all).context("--set")?;
-    if let Some(fault) = settings.vae.as_ref().and_then(VaeSettings::fault) {
-        anyhow::bail!("--set: {fault}");
-    }
-    Ok(settings)
+    let settings = settings.with(&arguments.set);
+    settings.map_err(|fault| anyhow::anyhow!("--set: {fault}"))
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {

@@ -1,6 +1,7 @@
 //! How a learner learns.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::model::VaeSettings;
 
@@ -58,5 +59,39 @@ impl Default for LearnerSettings {
             spans_told_apart: 200_000,
             vae: Some(VaeSettings::default()),
         }
+    }
+}
+
+impl LearnerSettings {
+    /// These with others set: keys as `passes` or, of the model, `vae.codes`. Says which key is none, or
+    /// what is wrong with a value.
+    pub fn with(self, set: &[(String, Value)]) -> Result<Self, String> {
+        let mut all = serde_json::to_value(self).map_err(|fault| fault.to_string())?;
+        for (key, value) in set {
+            let pointer = format!("/{}", key.replace('.', "/"));
+            let setting = all.pointer_mut(&pointer);
+            *setting.ok_or_else(|| format!("there is no setting {key}"))? = value.clone();
+        }
+        let settings: Self = serde_json::from_value(all).map_err(|fault| fault.to_string())?;
+        let fault = settings.vae.as_ref().and_then(VaeSettings::fault);
+        fault.map_or(Ok(settings), |fault| Err(fault.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_set_by_its_key_and_a_wrong_one_is_named() {
+        let with =
+            |key: &str, value: Value| LearnerSettings::default().with(&[(key.to_owned(), value)]);
+        assert_eq!(with("passes", 3.into()).unwrap().passes, 3);
+        let vae = with("vae.codes", 0.into()).unwrap().vae.unwrap();
+        assert_eq!(vae.codes, 0);
+        let fault = |key, value| with(key, value).unwrap_err();
+        assert_eq!(fault("vae.code", 0.into()), "there is no setting vae.code");
+        assert!(fault("passes", "many".into()).contains("invalid type"));
+        assert!(fault("vae.plan", 3.into()).contains("multiples of 16"));
     }
 }

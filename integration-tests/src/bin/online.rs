@@ -8,7 +8,8 @@
 //! trace (`ONLINE_STEPS`) stands in place of the clock, so that a run can be repeated. At
 //! checkpoints, traces are drawn from what is published then and compared with the held-out ones.
 //! MODELS/NAME/1/whole.model, as `make tables` leaves them, is the offline model to compare with; where
-//! there is none, the end of the pass is. `ONLINE_TRACES` ends the pass early.
+//! there is none, the end of the pass is. `ONLINE_TRACES` ends the pass early; `ONLINE_SET` sets what
+//! `doppelspan train --set` does, as `passes=10 vae.codes=0`.
 
 #![allow(
     clippy::disallowed_methods,
@@ -83,6 +84,16 @@ struct Pass {
 fn setting<T: std::str::FromStr>(name: &str, default: T) -> T {
     let text = std::env::var(name).ok();
     text.and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// What `ONLINE_SET` sets: keys and values.
+fn set() -> Result<Vec<(String, serde_json::Value)>> {
+    let text = std::env::var("ONLINE_SET").unwrap_or_default();
+    let pairs = text.split_whitespace().map(|pair| {
+        let (key, value) = pair.split_once('=').context("ONLINE_SET: KEY=VALUE ...")?;
+        Ok((key.to_owned(), serde_json::from_str(value)?))
+    });
+    pairs.collect()
 }
 
 fn main() -> Result<()> {
@@ -196,6 +207,7 @@ fn pass(
         recent: 0.0,
         ..LearnerSettings::default()
     };
+    let settings = settings.with(&set()?).map_err(anyhow::Error::msg)?;
     let mut learner = Learner::new(settings, texts.clone(), 1);
     let (mut serves, mut owed): (Option<Published>, f64) = (None, 0.0);
     let (mut points, mut noticed) = (Vec::new(), Vec::new());
