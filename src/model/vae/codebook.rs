@@ -8,8 +8,11 @@ use super::{VaeError, VaeSettings};
 /// Decay per step of counts and sums.
 const KEEP: f32 = 0.99;
 
-/// The share that a code which is never used has in the prior.
+/// The share that a code which is never used is chosen by.
 const UNUSED: f32 = 1e-4;
+
+/// The share that a code which is never used has in the prior.
+const NEVER: f32 = 1e-6;
 
 /// A code whose share is below this part of an even one may be put elsewhere.
 const DEAD: f32 = 0.1;
@@ -26,9 +29,12 @@ pub(super) struct Codebook {
     width: usize,
     /// [codes * width].
     codes: Vec<f32>,
-    /// Decayed sums of what was given each code, and how often: a code is their ratio.
+    /// Decayed sums of what was given each code, and how often: a code is their ratio. A code that is
+    /// put elsewhere begins with half of what another has.
     sums: Vec<f32>,
     counts: Vec<f32>,
+    /// How often each code was used, decayed: the prior, which what is lent to a code must not touch.
+    uses: Vec<f32>,
     /// Decayed mean squared distance of a trace from its code.
     spread: f32,
     /// Whether a first batch has placed the codes.
@@ -52,6 +58,7 @@ impl Codebook {
             codes: vec![0.0; codes * width],
             sums: vec![0.0; codes * width],
             counts: vec![1.0 / codes.max(1) as f32; codes],
+            uses: vec![0.0; codes],
             spread: 0.0,
             begun: false,
         }
@@ -69,12 +76,8 @@ impl Codebook {
     }
 
     /// The prior: a share per code, none of them zero.
-    pub(super) fn shares(&self) -> Vec<f32> {
-        let total: f32 = self.counts.iter().map(|count| count + UNUSED).sum();
-        self.counts
-            .iter()
-            .map(|count| (count + UNUSED) / total)
-            .collect()
+    pub(super) fn prior(&self) -> Vec<f32> {
+        shares(&self.uses, NEVER)
     }
 
     /// Places the codes among the first traces seen.
@@ -96,7 +99,9 @@ impl Codebook {
     /// Chooses the code of each trace: the nearest, rare ones counting as further away.
     /// Shape: encoded [traces * width].
     pub(super) fn choose(&self, encoded: &[f32], beta: f32) -> Chosen {
-        let costs: Vec<f32> = self.shares().iter().map(|share| -share.ln()).collect();
+        let cost = |shares: Vec<f32>| -> Vec<f32> { shares.iter().map(|it| -it.ln()).collect() };
+        let costs = cost(shares(&self.counts, UNUSED));
+        let kl = cost(self.prior());
         let pull = PULL * beta * self.spread;
         let mut chosen = Chosen {
             code: Vec::new(),
@@ -113,7 +118,7 @@ impl Codebook {
                 }
             }
             chosen.code.push(best.1 as u32);
-            chosen.kl.push(f64::from(costs[best.1]));
+            chosen.kl.push(f64::from(kl[best.1]));
             chosen.distance.push(best.2);
         }
         chosen
@@ -125,7 +130,8 @@ impl Codebook {
     pub(super) fn follow(&mut self, encoded: &[f32], chosen: &Chosen, traces: &[usize]) {
         let all = traces.iter().sum::<usize>().max(1) as f32;
         let width = self.width;
-        for number in self.counts.iter_mut().chain(&mut self.sums) {
+        let decayed = self.counts.iter_mut().chain(&mut self.sums);
+        for number in decayed.chain(&mut self.uses) {
             *number *= KEEP;
         }
         let mut mean = 0.0;
@@ -135,6 +141,7 @@ impl Codebook {
             let part = (1.0 - KEEP) * share;
             mean += share * chosen.distance[at];
             self.counts[code] += part;
+            self.uses[code] += part;
             for (sum, number) in self.sums[code * width..].iter_mut().zip(graph) {
                 *sum += part * number;
             }
@@ -194,6 +201,7 @@ impl Codebook {
         put("codebook.codes", &[codes, width], &self.codes);
         put("codebook.sums", &[codes, width], &self.sums);
         put("codebook.counts", &[codes], &self.counts);
+        put("codebook.uses", &[codes], &self.uses);
         let begun = f32::from(u8::from(self.begun));
         put("codebook.state", &[2], &[self.spread, begun]);
     }
@@ -202,7 +210,8 @@ impl Codebook {
         let (codes, width) = (settings.codes, settings.code_size);
         let state = take(from, "codebook.state", &[2])?;
         let counts = take(from, "codebook.counts", &[codes])?;
-        if counts.iter().any(|&count| count < 0.0) {
+        let uses = take(from, "codebook.uses", &[codes])?;
+        if counts.iter().chain(&uses).any(|&count| count < 0.0) {
             return Err(VaeError::Damaged("a code was used less than never".into()));
         }
         Ok(Self {
@@ -210,8 +219,60 @@ impl Codebook {
             codes: take(from, "codebook.codes", &[codes, width])?,
             sums: take(from, "codebook.sums", &[codes, width])?,
             counts,
+            uses,
             spread: state[0],
             begun: state[1] > 0.0,
         })
+    }
+}
+
+/// Each number's share, after `least` was added to each.
+fn shares(numbers: &[f32], least: f32) -> Vec<f32> {
+    let total: f32 = numbers.iter().map(|number| number + least).sum();
+    let share = |number: &f32| (number + least) / total;
+    numbers.iter().map(share).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chance::stream;
+
+    /// Shares of use once the prior has settled, where one graph in a hundred lies far from all codes: it
+    /// is given a code of its own, again and again.
+    #[test]
+    fn what_is_lent_to_a_code_is_not_in_the_prior() {
+        let settings = VaeSettings {
+            codes: 8,
+            code_size: 2,
+            ..VaeSettings::default()
+        };
+        let mut book = Codebook::new(&settings);
+        let (encoded, traces) = ([0.0, 0.0, 1.0, 1.0], [300, 100]);
+        book.begin(&encoded, &mut stream(1, "codes"));
+        let mut lent = 0.0_f32;
+        for step in 0..1_000 {
+            let chosen = book.choose(&encoded, 1.0);
+            book.follow(&encoded, &chosen, &traces);
+            if step % 50 == 0 {
+                let far = 5.0 + (step / 50) as f32;
+                let (encoded, traces) = ([0.0, 0.0, 1.0, 1.0, far, -far], [297, 99, 4]);
+                let chosen = book.choose(&encoded, 1.0);
+                book.follow(&encoded, &chosen, &traces);
+                let most = shares(&book.counts, UNUSED).into_iter().fold(0.0, f32::max);
+                lent = lent.max(0.75 - most);
+            }
+            let prior = book.prior();
+            let of = |at: usize| prior[chosen.code[at] as usize];
+            assert!(
+                step < 100 || (of(0) - 0.75).abs() < 0.01,
+                "{step}: {prior:?}"
+            );
+            assert!(
+                step < 100 || (of(1) - 0.25).abs() < 0.01,
+                "{step}: {prior:?}"
+            );
+        }
+        assert!(lent > 0.1, "nothing was lent: {lent}");
     }
 }

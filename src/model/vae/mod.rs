@@ -366,7 +366,7 @@ impl Vae {
     pub fn shares(&self) -> Vec<f32> {
         match self.settings.codes {
             0 => vec![1.0],
-            _ => self.codebook.shares(),
+            _ => self.codebook.prior(),
         }
     }
 
