@@ -77,7 +77,7 @@ impl Seen {
             chosen: None,
         };
         if settings.codes > 0 {
-            let chosen = book.choose(&self.encoded, settings.beta_graph);
+            let chosen = book.choose(&self.encoded);
             for (group, (code, kl)) in self.groups.iter().zip(chosen.code.iter().zip(&chosen.kl)) {
                 for &at in group {
                     (coded.code[at], coded.kl[at]) = (*code, *kl);

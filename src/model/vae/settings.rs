@@ -61,7 +61,8 @@ pub struct VaeSettings {
     pub average: f32,
     /// Weight of L_edge.
     pub lambda_edge: f32,
-    /// Weight of KL(q(z_G|G) || p): how strongly rare codes are avoided.
+    /// Weight of KL(q(z_G|G) || p) in the objective as it is told: q chooses the nearest code, so that nothing
+    /// learns from it.
     pub beta_graph: f32,
     /// Weight of the sum of KL(q(z_v|G) || p).
     pub beta_node: f32,
