@@ -46,18 +46,11 @@ pub(super) struct Arguments {
     #[arg(long, default_value_t = 20, value_name = "TRACES")]
     min_traces: u32,
     /// A setting of the learner or, after `vae.`, of the model, as `vae.codes=0`; may be repeated
-    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = LearnerSettings::pair)]
     set: Vec<(String, serde_json::Value)>,
     /// Keys of the attributes that synthetic spans may have, in place of the usual ones; "" for none
     #[arg(long, value_delimiter = ',', value_name = "KEY,...")]
     attributes: Option<Vec<String>>,
-}
-
-/// A key and its value, which is a number, true or false.
-fn pair(text: &str) -> Result<(String, serde_json::Value), String> {
-    let (key, value) = text.split_once('=').ok_or("it has no `=`")?;
-    let value = serde_json::from_str(value).map_err(|fault| fault.to_string())?;
-    Ok((key.to_owned(), value))
 }
 
 /// The settings of the learner with what was set.

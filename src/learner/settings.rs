@@ -63,6 +63,13 @@ impl Default for LearnerSettings {
 }
 
 impl LearnerSettings {
+    /// A key and its value, which is a number, true or false, of `KEY=VALUE`.
+    pub fn pair(text: &str) -> Result<(String, Value), String> {
+        let (key, value) = text.split_once('=').ok_or("it has no `=`")?;
+        let value = serde_json::from_str(value).map_err(|fault| fault.to_string())?;
+        Ok((key.to_owned(), value))
+    }
+
     /// These with others set: keys as `passes` or, of the model, `vae.codes`. Says which key is none, or
     /// what is wrong with a value.
     pub fn with(self, set: &[(String, Value)]) -> Result<Self, String> {

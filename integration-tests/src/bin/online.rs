@@ -86,16 +86,6 @@ fn setting<T: std::str::FromStr>(name: &str, default: T) -> T {
     text.and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// What `ONLINE_SET` sets: keys and values.
-fn set() -> Result<Vec<(String, serde_json::Value)>> {
-    let text = std::env::var("ONLINE_SET").unwrap_or_default();
-    let pairs = text.split_whitespace().map(|pair| {
-        let (key, value) = pair.split_once('=').context("ONLINE_SET: KEY=VALUE ...")?;
-        Ok((key.to_owned(), serde_json::from_str(value)?))
-    });
-    pairs.collect()
-}
-
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let usage = "usage: online DATA [OUTPUT] [MODELS] [NAME...]";
@@ -207,7 +197,10 @@ fn pass(
         recent: 0.0,
         ..LearnerSettings::default()
     };
-    let settings = settings.with(&set()?).map_err(anyhow::Error::msg)?;
+    let set = std::env::var("ONLINE_SET").unwrap_or_default();
+    let set: Result<Vec<_>, _> = set.split_whitespace().map(LearnerSettings::pair).collect();
+    let settings = set.and_then(|set| settings.with(&set));
+    let settings = settings.map_err(|fault| anyhow::anyhow!("ONLINE_SET: {fault}"))?;
     let mut learner = Learner::new(settings, texts.clone(), 1);
     let (mut serves, mut owed): (Option<Published>, f64) = (None, 0.0);
     let (mut points, mut noticed) = (Vec::new(), Vec::new());
