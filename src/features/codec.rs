@@ -282,6 +282,39 @@ mod tests {
     }
 
     #[test]
+    fn what_sends_is_over_before_what_receives_begins() {
+        // A message is received twice at once, long after it was sent; one receiver works on it.
+        let trace = |at: u64| {
+            let (sent, work) = (100 + at * 3, 9_000 + at * at * 7);
+            let late = 3_000_000 + (at * 7_919 % 500_000) as i64;
+            build(&[
+                (0, 0, 1_000_000, 0),
+                (0, 5, sent, 1),
+                (0, late, 70 + at % 9, 2),
+                (1, late + 1, work + 50, 2),
+                (0, 20, work, 3),
+            ])
+        };
+        let traces: Vec<_> = (0..60).map(trace).collect();
+        let coder = fit(&traces);
+        for trace in &traces {
+            check(trace, &coder);
+            let example = encode(&trace.0, &trace.1, vec![0; 5], &coder).unwrap();
+            for sent_or_idle in [1, 2] {
+                let mode = example.end[sent_or_idle].mode;
+                assert_eq!(mode, timing::EndMode::Duration as u8);
+            }
+            assert_eq!(example.start[2].mode, timing::StartMode::Gap as u8);
+            assert_eq!(example.end[3].mode, timing::EndMode::AfterChildren as u8);
+        }
+        // Whatever the gap is drawn as, the order of the two stays.
+        let mut example = encode(&traces[0].0, &traces[0].1, vec![0; 5], &coder).unwrap();
+        example.start[2].bin = 1;
+        let spans = decode(&example, &coder).spans;
+        assert!(spans[2].start >= spans[1].start + spans[1].duration as i64);
+    }
+
+    #[test]
     fn long_waits_that_end_in_step_are_told_from_the_one_before() {
         // Each call takes what is left of a period of 100 ms; the root ends in step as well.
         let trace = |at: i64| {

@@ -99,6 +99,6 @@ mod tests {
         );
         // A root with a child and no sibling; then a first child that is a leaf.
         assert_eq!(lesson.start_fits, [0b101, 0b101]);
-        assert_eq!(lesson.end_fits, [0b1_1110, 0b110_0000_0001]);
+        assert_eq!(lesson.end_fits, [0b1_1111, 0b110_0000_0001]);
     }
 }

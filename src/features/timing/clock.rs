@@ -18,7 +18,8 @@ pub struct Clock {
     starts: Vec<i64>,
     ends: Vec<i64>,
     rules: Vec<Hung<EndMode>>,
-    /// Per span: the latest of its start, the ends of its closed children, the starts of open ones.
+    /// Per span: the latest of its start, the ends of its closed children, the starts of open ones, and
+    /// its own end if it is over before they start.
     frontiers: Vec<i64>,
     last_child: Vec<Option<u32>>,
     /// Whether some child's end hangs on the span's own.
@@ -163,10 +164,16 @@ impl Clock {
         end: Hung<EndMode>,
     ) {
         let place = &skeleton.places()[at];
+        let over = match end {
+            (EndMode::Duration, distance) if place.children > 0 => {
+                hang(start, false, distance, start)
+            }
+            _ => start,
+        };
         self.starts.push(start);
-        self.ends.push(start);
+        self.ends.push(over);
         self.rules.push(end);
-        self.frontiers.push(start);
+        self.frontiers.push(over);
         self.last_child.push(None);
         self.defers.push(false);
         self.walk.push(at as u32);
@@ -233,14 +240,14 @@ impl Clock {
             EndMode::InStep | EndMode::ChildrenInStep => {
                 self.steps.distance(service, from, distance)
             }
-            EndMode::Duration | EndMode::AfterChildren => {
+            EndMode::Duration | EndMode::AfterChildren if self.is_wait(at) => {
                 self.in_step[at] = self.steps.told(service, from, distance);
                 distance
             }
             _ => distance,
         };
         let end = hang(from, back, distance, start);
-        if mode.is_wait() {
+        if self.is_wait(at) {
             self.steps.wait(service, from, end);
         }
         self.settle(skeleton, at, end);
@@ -248,6 +255,13 @@ impl Clock {
             let frontier = &mut self.frontiers[parent as usize];
             *frontier = (*frontier).max(end);
         }
+    }
+
+    /// Whether a span waits from what its end is measured from until then.
+    fn is_wait(&self, at: usize) -> bool {
+        let mode = self.rules[at].0;
+        // What is over before its children start sleeps for none of them.
+        mode.is_wait() && (mode != EndMode::Duration || self.last_child[at].is_none())
     }
 
     /// Gives a span its end, and with it those of the children that were deferred.

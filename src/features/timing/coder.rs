@@ -115,7 +115,7 @@ impl Coder {
         let spans = coder.references(traces.clone()).into_iter();
         let chosen = spans.map(|(pair, spans)| match coder.habits.get(&pair) {
             Some(&deferred) => (pair, deferred),
-            None => (pair, Habit::of(pair.2, &spans)),
+            None => (pair, Habit::of(&spans)),
         });
         coder.habits = chosen
             .filter(|(_, habit)| *habit != Habit::default())

@@ -26,7 +26,10 @@ pub(super) struct Habit {
 /// What a span's end can be measured from.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct References {
+    pub(super) start: i64,
     pub(super) end: i64,
+    /// The start of its first child, if it has one.
+    pub(super) first: Option<i64>,
     /// The latest end of its children that are not deferred; the start of its last child if all are,
     /// its own start if it has none.
     pub(super) children: i64,
@@ -39,32 +42,55 @@ pub(super) struct References {
     pub(super) parent: Option<i64>,
 }
 
+impl References {
+    /// Whether it is over before its first child starts, as what sends a message is before it is received;
+    /// also where it has no children.
+    pub(super) fn is_over(&self) -> bool {
+        self.first.is_none_or(|first| self.end < first)
+    }
+
+    /// What its end is measured from where it is not held open.
+    fn own(&self, last_start: bool) -> i64 {
+        match (self.is_over(), last_start) {
+            (true, _) => self.start,
+            (false, true) => self.last_start,
+            (false, false) => self.children,
+        }
+    }
+}
+
 /// Orders of two ends are mixed where the rarer one has more than this share.
 const MIXED: f64 = 0.02;
 
 /// Spans that a habit is chosen from, at least.
 const HABIT_SPANS: usize = 8;
 
-/// Whether spans end behind their parents, but for chance: which of the two comes first is then not
-/// left to the parent's end.
+/// Whether spans outlive their parents, but for chance: which of the two ends comes first is then not
+/// left to the parent's end. What begins behind that has nothing to do with it.
 pub(super) fn is_deferred(spans: &[References]) -> bool {
-    let behind = |span: &&References| span.parent.is_some_and(|parent| span.end > parent);
+    let behind = |span: &&References| {
+        span.parent
+            .is_some_and(|parent| span.start <= parent && parent < span.end)
+    };
     let behind = spans.iter().filter(behind).count();
     spans.len() >= HABIT_SPANS && behind as f64 >= (1.0 - MIXED) * spans.len() as f64
 }
 
 impl Habit {
     /// Chooses what ends hang on: that from which they scatter least. A tie goes to what is nearer.
-    pub(super) fn of(leaf: bool, spans: &[References]) -> Self {
+    pub(super) fn of(spans: &[References]) -> Self {
         let mut habit = Self::default();
-        if !leaf && spans.len() >= HABIT_SPANS {
-            let last_start = scatter(spans.iter().map(|span| span.end - span.last_start));
-            let children = scatter(spans.iter().map(|span| span.end - span.children));
+        let with_children = spans.iter().filter(|span| !span.is_over());
+        let with_children: Vec<&References> = with_children.collect();
+        if with_children.len() >= HABIT_SPANS {
+            let spans = with_children.iter();
+            let last_start = scatter(spans.clone().map(|span| span.end - span.last_start));
+            let children = scatter(spans.clone().map(|span| span.end - span.children));
             // Which of two ends comes first must not be left to chance: where it is always the same,
             // the start takes the place of the ends only if it is far more telling.
-            let before = spans.iter().filter(|span| span.end < span.children).count();
-            let seldom = before.min(spans.len() - before);
-            let mixed = seldom as f64 > MIXED * spans.len() as f64;
+            let before = spans.filter(|span| span.end < span.children).count();
+            let seldom = before.min(with_children.len() - before);
+            let mixed = seldom as f64 > MIXED * with_children.len() as f64;
             habit.last_start = last_start < children / if mixed { 1 } else { 4 };
         }
         let overlapped = |span: &References| span.later.filter(|&(_, next)| span.end > next);
@@ -72,11 +98,7 @@ impl Habit {
             .iter()
             .filter_map(|span| {
                 let (later, next) = overlapped(span)?;
-                let own = if habit.last_start {
-                    span.last_start
-                } else {
-                    span.children
-                };
+                let own = span.own(habit.last_start);
                 Some((span.end - own, span.end - later, span.end - next))
             })
             .collect();

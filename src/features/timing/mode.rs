@@ -12,7 +12,7 @@ const FAR: i64 = 1 << 60;
 /// How a span's start hangs on what lies before it.
 ///
 /// The frontier of a parent is the latest of its own start, the ends of its closed children and
-/// the starts of its open ones.
+/// the starts of its open ones, and its own end if it is over before its first child starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum StartMode {
@@ -30,7 +30,7 @@ pub enum StartMode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum EndMode {
-    /// After its own start. For a leaf.
+    /// After its own start: of a leaf, and of a span that is over before its first child starts.
     Duration = 0,
     /// At or after the latest end of its children.
     AfterChildren = 1,
@@ -232,7 +232,7 @@ impl EndMode {
         match self {
             Self::InStep => leaf && in_step,
             Self::ChildrenInStep => !leaf && in_step,
-            Self::Duration => leaf,
+            Self::Duration => true,
             Self::AfterParent | Self::BeforeParent => leaf && has_parent,
             mode if mode.is_open() => has_next,
             _ => !leaf,

@@ -34,6 +34,8 @@ pub(super) fn references(
         let end = end.and_then(|duration| span.start.checked_add(duration));
         let end = end.filter(|&end| !far(span.start) && !far(end));
         references.push(References {
+            start: span.start,
+            first: None,
             end: end.ok_or(Unencodable::TooFar)?,
             children: span.start,
             last_start: span.start,
@@ -50,6 +52,8 @@ pub(super) fn references(
             continue;
         };
         let start = trace.spans()[at].start;
+        // The first child comes last.
+        references[parent].first = Some(start);
         match place.next {
             None => references[parent].last_start = start,
             Some(next) => {
@@ -111,7 +115,7 @@ pub(super) fn hung(
             start = (StartMode::InStep, told);
         }
         let waited = clock.phase(service, place.parent).is_some();
-        let end = end(&references[at], habit(at), place.children == 0);
+        let end = end(&references[at], habit(at));
         clock.push(skeleton, (at, service), span.start, end);
         told.push(HungSpan { start, end, waited });
     }
@@ -124,17 +128,17 @@ pub(super) fn hung(
     Ok(told)
 }
 
-fn end(references: &References, habit: Habit, leaf: bool) -> Hung<EndMode> {
+fn end(references: &References, habit: Habit) -> Hung<EndMode> {
     use EndMode::*;
     let overlapped = references.later.filter(|&(_, next)| references.end > next);
     let (from, after, before) = match (habit.anchor, overlapped) {
         (Anchor::Parent, _) => match references.parent {
             Some(parent) => (parent, AfterParent, BeforeParent),
-            None => (references.children, Duration, Duration),
+            None => (references.start, Duration, Duration),
         },
         (Anchor::Later, Some((later, _))) => (later, AfterLater, BeforeLater),
         (Anchor::Next, Some((_, next))) => (next, AfterNext, BeforeNext),
-        _ if leaf => (references.children, Duration, Duration),
+        _ if references.is_over() => (references.start, Duration, Duration),
         _ if habit.last_start => (references.last_start, AfterLastStart, BeforeLastStart),
         _ => (references.children, AfterChildren, BeforeChildren),
     };
