@@ -11,7 +11,7 @@ use crate::trace::{SpanKind, StatusCode, Trace};
 
 /// Durations that differ by no more than this share are the same.
 const SAME: f64 = 0.01;
-/// Members, and as many others, that an attack judges.
+/// Members, and others, that an attack judges, at most of each: with all there are, chance is least.
 const JUDGED: usize = 1_500;
 /// Synthetic and reference traces that an attack compares with.
 pub(super) const COMPARED: usize = 2_000;
@@ -107,10 +107,9 @@ pub(super) fn membership(
         let count = side.len().min(most);
         (0..count).map(|at| at * side.len() / count).collect()
     };
-    let judged = JUDGED.min(members.len()).min(others.len());
     let sides = [
-        (members, judged),
-        (others, judged),
+        (members, JUDGED),
+        (others, JUDGED),
         (reference, COMPARED),
         (synthetic, COMPARED),
     ];
@@ -123,7 +122,7 @@ pub(super) fn membership(
         rows.extend(chosen.iter().map(|&at| &side[at]));
     }
     let points = standardised(&Table::of(&rows, 1, |_| true));
-    let (judged, compared) = points.split_at(2 * judged);
+    let (judged, compared) = points.split_at(chosen[0].len() + chosen[1].len());
     let (reference, synthetic) = compared.split_at(chosen[2].len());
     let far: Vec<Far> = judged
         .iter()
@@ -136,7 +135,7 @@ pub(super) fn membership(
         .collect();
     let by_shadow = shadow.map(|shadow| shadow.tell(&far));
     let truths: Vec<f64> = (0..judged.len())
-        .map(|at| f64::from(u8::from(at < judged.len() / 2)))
+        .map(|at| f64::from(u8::from(at < chosen[0].len())))
         .collect();
     let to_reference: Vec<f64> = far.iter().map(|far| far.reference).collect();
     let border = percentile(&sorted(to_reference.clone()), 1.0 - OUTLIERS);

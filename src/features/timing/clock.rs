@@ -313,6 +313,9 @@ impl Clock {
     }
 }
 
+/// An end that hangs on something. One that would lie before the start, as some that are drawn do and none
+/// that is observed, is mirrored at the start, but lies no further behind than what it hangs on: a span of no
+/// length at all would be told at once.
 fn hang(from: i64, back: bool, distance: u64, start: i64) -> i64 {
     let distance = i64::try_from(distance).unwrap_or(i64::MAX);
     let end = if back {
@@ -320,5 +323,9 @@ fn hang(from: i64, back: bool, distance: u64, start: i64) -> i64 {
     } else {
         from.saturating_add(distance)
     };
-    end.max(start)
+    if end >= start {
+        return end;
+    }
+    let mirrored = start.saturating_add(start.saturating_sub(end));
+    mirrored.min(from.max(start))
 }
