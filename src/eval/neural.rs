@@ -35,8 +35,11 @@ const TIMES: usize = 2 * MEASURED;
 const FEW: usize = 20;
 const MESSAGES: usize = 2;
 const RATE: f64 = 5e-3;
+/// Splits into traces to learn from and 30% to be asked about, none of them in two splits.
+const SPLITS: usize = 3;
 
 /// A trace as numbers, and which side it is from.
+#[derive(Clone)]
 struct Graph {
     labels: Vec<u32>,
     /// Shape [spans, TIMES].
@@ -246,7 +249,7 @@ impl Net {
 }
 
 /// The network's area under the ROC curve on 30% of as many traces of each side, after it learnt
-/// from the others. The same seed gives the same area on the same machine.
+/// from the others, the mean over three splits. The same seed gives the same area on the same machine.
 pub(super) fn neural(sides: [&[Trace]; 2], seed: u64) -> Result<f64> {
     let mut rng = stream(seed, "neural classifier");
     let count = sides[0].len().min(sides[1].len()).min(SIDE);
@@ -259,12 +262,23 @@ pub(super) fn neural(sides: [&[Trace]; 2], seed: u64) -> Result<f64> {
         graphs.extend(chosen.map(|trace| Graph::of(trace, &mut labels, truth)));
     }
     graphs.shuffle(&mut rng);
-    let (training, test) = graphs.split_at_mut(2 * count * 7 / 10);
+    let learnt = 2 * count * 7 / 10;
+    let mut areas = 0.0;
+    for _ in 0..SPLITS {
+        areas += split(&mut graphs.clone(), learnt, labels.len(), &mut rng)?;
+        graphs.rotate_right(2 * count - learnt);
+    }
+    Ok(areas / SPLITS as f64)
+}
+
+/// The area of a network that has learnt from the first graphs, on the others.
+fn split(graphs: &mut [Graph], learnt: usize, labels: usize, rng: &mut Rng) -> Result<f64> {
+    let (training, test) = graphs.split_at_mut(learnt);
     standardise(training, test);
     let spans: usize = training.iter().map(|graph| graph.labels.len()).sum();
     let [least, most] = ROUNDS;
     let rounds = (SEEN / spans.max(1)).clamp(least, most);
-    let net = Net::new(labels.len(), &mut rng)?;
+    let net = Net::new(labels, rng)?;
     let settings = ParamsAdamW {
         lr: RATE,
         weight_decay: 1e-3,
@@ -275,7 +289,7 @@ pub(super) fn neural(sides: [&[Trace]; 2], seed: u64) -> Result<f64> {
     let test: Vec<&Graph> = test.iter().collect();
     let mut odds = vec![0.0; test.len()];
     for round in 0..rounds {
-        order.shuffle(&mut rng);
+        order.shuffle(rng);
         descent.set_learning_rate(RATE * (1.0 - round as f64 / rounds as f64));
         for graphs in order.chunks(BATCH) {
             let batch = Batch::of(graphs)?;
