@@ -42,7 +42,8 @@ pub(super) fn ablate(
     evaluation: &mut Evaluation,
 ) -> anyhow::Result<()> {
     let given = arguments.model.first();
-    let given = given.map(|path| (path.display().to_string(), path.clone()));
+    let named = |path: &PathBuf| path.file_name().map(|name| name.display().to_string());
+    let given = given.and_then(|path| Some((named(path)?, path.clone())));
     let models: Vec<(String, PathBuf)> = given
         .into_iter()
         .chain(arguments.ablation.iter().cloned())
