@@ -67,14 +67,19 @@ pub fn free_port() -> anyhow::Result<u16> {
     anyhow::bail!("no port is left")
 }
 
-/// Runs the program to its end.
+/// Runs the program to its end, which must come within five minutes.
 pub async fn run(arguments: &[&str]) -> anyhow::Result<Output> {
+    run_within(Duration::from_secs(300), arguments).await
+}
+
+/// Runs the program to its end, which must come within this time.
+pub async fn run_within(limit: Duration, arguments: &[&str]) -> anyhow::Result<Output> {
     let mut command = Command::new(binary()?);
     command
         .args(arguments)
         .stdin(Stdio::null())
         .kill_on_drop(true);
-    Ok(tokio::time::timeout(Duration::from_secs(300), command.output()).await??)
+    Ok(tokio::time::timeout(limit, command.output()).await??)
 }
 
 /// `doppelspan run`, ended with the test.

@@ -13,8 +13,11 @@ use serde_json::Value;
 /// errors of the mean of three splits.
 const AREAS: f64 = 0.08;
 
+/// An evaluation takes minutes where the program was built for tests.
+const LIMIT: Duration = Duration::from_secs(1_200);
+
 async fn doppelspan(arguments: &[&str]) -> anyhow::Result<String> {
-    let output = process::run(arguments).await?;
+    let output = process::run_within(LIMIT, arguments).await?;
     let said = String::from_utf8_lossy(&output.stderr);
     anyhow::ensure!(output.status.success(), "{arguments:?}: {said}");
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
