@@ -329,3 +329,17 @@ fn hang(from: i64, back: bool, distance: u64, start: i64) -> i64 {
     let mirrored = start.saturating_add(start.saturating_sub(end));
     mirrored.min(from.max(start))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_before_its_start_is_mirrored_there_but_not_beyond_what_it_hangs_on() {
+        assert_eq!(hang(100, true, 30, 60), 70);
+        assert_eq!(hang(100, true, 50, 60), 70, "ten early, so ten late");
+        assert_eq!(hang(100, true, 500, 60), 100);
+        assert_eq!(hang(40, true, 5, 60), 60, "what it hangs on lies before it");
+        assert_eq!(hang(i64::MIN, true, u64::MAX, 60), 60);
+    }
+}
