@@ -42,8 +42,10 @@ pub(super) fn ablate(
     evaluation: &mut Evaluation,
 ) -> anyhow::Result<()> {
     let given = arguments.model.first();
-    let named = |path: &PathBuf| path.file_name().map(|name| name.display().to_string());
-    let given = given.and_then(|path| Some((named(path)?, path.clone())));
+    let given = given.map(|path| {
+        let name = path.file_name().unwrap_or_default();
+        (name.display().to_string(), path.clone())
+    });
     let models: Vec<(String, PathBuf)> = given
         .into_iter()
         .chain(arguments.ablation.iter().cloned())

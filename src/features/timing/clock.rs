@@ -236,18 +236,19 @@ impl Clock {
             EndMode::BeforeLastStart => (last_start, self.last_child[at].is_some()),
         };
         let service = self.services[at];
+        let waits = mode.is_wait(place.children == 0);
         let distance = match mode {
             EndMode::InStep | EndMode::ChildrenInStep => {
                 self.steps.distance(service, from, distance)
             }
-            EndMode::Duration | EndMode::AfterChildren if self.is_wait(at) => {
+            _ if waits => {
                 self.in_step[at] = self.steps.told(service, from, distance);
                 distance
             }
             _ => distance,
         };
         let end = hang(from, back, distance, start);
-        if self.is_wait(at) {
+        if waits {
             self.steps.wait(service, from, end);
         }
         self.settle(skeleton, at, end);
@@ -255,13 +256,6 @@ impl Clock {
             let frontier = &mut self.frontiers[parent as usize];
             *frontier = (*frontier).max(end);
         }
-    }
-
-    /// Whether a span waits from what its end is measured from until then.
-    fn is_wait(&self, at: usize) -> bool {
-        let mode = self.rules[at].0;
-        // What is over before its children start sleeps for none of them.
-        mode.is_wait() && (mode != EndMode::Duration || self.last_child[at].is_none())
     }
 
     /// Gives a span its end, and with it those of the children that were deferred.

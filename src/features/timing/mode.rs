@@ -195,12 +195,16 @@ impl EndMode {
         (below + own * level) / all
     }
 
-    /// Whether the span waits from what the end is measured from until then.
-    pub(super) fn is_wait(self) -> bool {
-        matches!(
-            self,
-            Self::Duration | Self::AfterChildren | Self::InStep | Self::ChildrenInStep
-        )
+    /// Whether a span, with or without children, waits from what the end is measured from until then. One that is
+    /// over before its children start sleeps for none of them.
+    pub(super) fn is_wait(self, leaf: bool) -> bool {
+        match self {
+            Self::Duration => leaf,
+            _ => matches!(
+                self,
+                Self::AfterChildren | Self::InStep | Self::ChildrenInStep
+            ),
+        }
     }
 
     /// The mode of the same end in step.
