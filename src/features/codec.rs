@@ -197,7 +197,7 @@ mod tests {
             rows in prop::collection::vec((0_u32..4, 0_u32..4, any::<u8>(), any::<[(u8, u8, f64); 2]>()), 1..40),
             known in traces(),
         ) {
-            let code = |&(mode, bin, within): &(u8, u8, f64)| TimeCode { mode: mode % 12, bin, within };
+            let code = |&(mode, bin, within): &(u8, u8, f64)| TimeCode { mode: mode % 15, bin, within };
             let example = Example {
                 tokens: rows.iter().map(|row| row.0).collect(),
                 arity: rows.iter().map(|row| row.1).collect(),
@@ -312,6 +312,61 @@ mod tests {
         (example.start[2].bin, example.start[2].within) = (0, 0.0);
         let spans = decode(&example, &coder).spans;
         assert!(spans[2].start >= spans[1].start + spans[1].duration as i64);
+    }
+
+    #[test]
+    fn what_a_coarse_clock_times_is_told_beside_its_caller() {
+        // A call to a server whose clock shows whole milliseconds: where it seems to begin is the last one
+        // before it does. On its way there or back the call waits, on one of them for long.
+        const TICK: i64 = 1_000_000;
+        let trace = |at: i64| {
+            let call = 400_000 + at * 7_919 % TICK;
+            let wait = if at % 5 == 0 { 90 } else { 1 } * 211_003;
+            let (way, back) = if at % 2 == 0 {
+                (wait, 170_001)
+            } else {
+                (170_001, wait)
+            };
+            let begin = (call + way) / TICK * TICK;
+            let work = 2_300_017 + at * 313;
+            let end = work + way + back;
+            let root = call + end + 90_007;
+            build(&[
+                (0, 0, root as u64, 0),
+                (0, call, end as u64, 1),
+                (0, begin - call, work as u64, 2),
+                (0, 300_011, 1_000_003, 3),
+            ])
+        };
+        let traces: Vec<_> = (0..200).map(trace).collect();
+        let coder = fit(&traces);
+        let mut modes = [0; timing::START_MODES];
+        for trace in &traces {
+            check(trace, &coder);
+            let example = encode(&trace.0, &trace.1, vec![0; 4], &coder).unwrap();
+            let [root, call, server, _] = example.end[..] else {
+                panic!("four spans");
+            };
+            assert_eq!(root.mode, timing::EndMode::AfterChildren as u8);
+            assert_eq!(call.mode, timing::EndMode::AfterCallee as u8);
+            assert_eq!(server.mode, timing::EndMode::AfterChildren as u8);
+            modes[usize::from(example.start[2].mode)] += 1;
+        }
+        // What lies before the server is told where that is less than what lies behind it, and before its
+        // caller it can seem to begin as well.
+        use timing::StartMode::{Before, BeforeCallersEnd, Gap};
+        let some = [Gap, Before, BeforeCallersEnd].map(|mode| modes[mode as usize]);
+        assert!(some.iter().all(|&count| count > 0), "{modes:?}");
+        assert_eq!(some.iter().sum::<i32>(), 200, "{modes:?}");
+        // Whatever the server's start is drawn as, the call is as much longer as it was.
+        let mut example = encode(&traces[3].0, &traces[3].1, vec![0; 4], &coder).unwrap();
+        let longer = |example: &Example| {
+            let spans = decode(example, &coder).spans;
+            spans[1].duration - spans[2].duration
+        };
+        let before = longer(&example);
+        (example.start[2].bin, example.start[2].within) = (20, 0.5);
+        assert_eq!(longer(&example), before);
     }
 
     #[test]

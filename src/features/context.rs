@@ -50,7 +50,7 @@ pub const NAMES: [&str; 36] = [
     "whether its parent has failed",
     "whether its first child has failed",
     "whether any span has failed",
-    "whether its service has waited for long",
+    "whether its service has waited for long; a half where another's wait says when it wakes",
     "how far its service is into the period of its long waits",
 ];
 
@@ -145,11 +145,8 @@ impl<'a> Walk<'a> {
     pub fn hearing(&mut self) -> Hearing<'a> {
         let at = self.at();
         self.memory.clock.enter(self.skeleton, at);
-        let service = self.coder.service(self.tokens[at]);
-        let parent = self.skeleton.places()[at].parent;
-        let phase = self.memory.clock.phase(service, parent);
         let span = (self.skeleton, self.tokens, at);
-        Hearing::new(self.coder, span, &self.memory.voices, phase)
+        Hearing::new(self.coder, span, &self.memory.voices, &self.memory.clock)
     }
 
     /// What is known before the next span, which must be there, beside its [`Walk::hearing`].
@@ -167,6 +164,7 @@ impl<'a> Walk<'a> {
         let trace = memory.trace.means();
         let [in_parent, in_trace] = elapsed(&memory.clock, place);
         let log = |count: u32| (count as f32).ln_1p();
+        let phase = hearing.phase();
         [
             previous[0],
             previous[1],
@@ -203,8 +201,8 @@ impl<'a> Walk<'a> {
             // In pre-order the first child is next.
             self.failed((place.children > 0).then_some(at + 1)),
             yes(self.failed),
-            yes(hearing.phase().is_some()),
-            hearing.phase().unwrap_or_default(),
+            phase.map_or(0.0, |phase| if phase.itself { 1.0 } else { 0.5 }),
+            phase.map_or(0.0, |phase| phase.into),
         ]
     }
 
@@ -337,11 +335,11 @@ mod tests {
     }
 
     fn gap(bin: u8) -> f32 {
-        score(bin, 0.5, 0.25)
+        score(bin, 0.4, 0.2)
     }
 
     fn overlap(bin: u8) -> f32 {
-        score(bin, 0.25, 0.25)
+        score(bin, 0.2, 0.2)
     }
 
     /// Behind children: before them is a mode too, and in step.
@@ -379,7 +377,7 @@ mod tests {
         );
         check(
             "highest score of a start so far",
-            &[0.0, 0.0, gap(9), gap(9).max(overlap(30))],
+            &[0.0, 0.0, gap(9).max(0.0), gap(9).max(overlap(30)).max(0.0)],
         );
     }
 

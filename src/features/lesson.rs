@@ -44,15 +44,16 @@ pub fn lesson(
 
 /// Bits of the start modes that say something with so many siblings before, and a long wait or none to be in
 /// step with.
-pub fn start_fits(index: u32, in_step: bool) -> u16 {
-    let bit = |mode: StartMode| u16::from(mode.fits(index, in_step)) << mode as u8;
+pub fn start_fits(index: u32, in_step: bool, called: bool) -> u16 {
+    let bit = |mode: StartMode| u16::from(mode.fits(index, in_step, called)) << mode as u8;
     StartMode::ALL.into_iter().map(bit).sum()
 }
 
 /// Bits of the end modes that say something at a place, where long waits end in step or not.
-pub fn end_fits(place: &Place, in_step: bool) -> u16 {
+pub fn end_fits(place: &Place, in_step: bool, calls: bool) -> u16 {
     let (leaf, next, parent) = (place.children == 0, place.next, place.parent);
-    let fits = |mode: EndMode| mode.fits(leaf, next.is_some(), parent.is_some(), in_step);
+    let about = (leaf, next.is_some(), parent.is_some());
+    let fits = |mode: EndMode| mode.fits(about, in_step, calls);
     let bit = |mode: EndMode| u16::from(fits(mode)) << mode as u8;
     EndMode::ALL.into_iter().map(bit).sum()
 }

@@ -1,7 +1,10 @@
 //! The times of a trace, resolved span by span in pre-order.
 
-use super::step::{Period, Steps, Wait};
-use super::{Coder, EndMode, StartMode};
+use std::sync::Arc;
+
+use super::step::{Phase, Quotas, Steps, Wait};
+use super::table::Grid;
+use super::{Coder, EndMode, START_MODES, StartMode};
 use crate::features::{Place, Skeleton};
 
 /// A time as it hangs on another: its mode and its distance in nanoseconds.
@@ -35,13 +38,13 @@ pub struct Clock {
 impl Clock {
     /// Before a trace that is told with this coder; buffers stay.
     pub fn begin(&mut self, coder: &Coder) {
-        let (period, services) = coder.period();
-        self.begin_with(period, services);
+        let (quotas, services) = coder.quotas();
+        self.begin_with(quotas, services);
     }
 
-    /// The same, with a period and so many services.
-    pub(super) fn begin_with(&mut self, period: Period, services: usize) {
-        self.steps.clear(period, services);
+    /// The same, with quotas and so many services.
+    pub(super) fn begin_with(&mut self, quotas: &Arc<Quotas>, services: usize) {
+        self.steps.clear(quotas, services);
         self.services.clear();
         self.in_step.clear();
         self.starts.clear();
@@ -66,14 +69,41 @@ impl Clock {
         self.steps.heard()
     }
 
-    /// How far a service is into the period of its waits at the frontier of a parent, if it has waited.
+    /// How far a service is into the period of its waits at the frontier of a parent, if that is known.
     pub(in crate::features) fn phase(
         &self,
         service: Option<u16>,
         parent: Option<u32>,
-    ) -> Option<f32> {
+    ) -> Option<Phase> {
         let at = parent.map_or(0, |parent| self.frontier(parent));
         self.steps.phase(service, at)
+    }
+
+    /// The distances in each start mode, but the one in step, at which the start of the span at `place`, which
+    /// was entered, is a whole number of ticks after the root's.
+    pub(super) fn grids(&self, place: &Place, tick: u64) -> Option<[Option<Grid>; START_MODES]> {
+        let parent = place.parent?;
+        let begin = self.starts[parent as usize];
+        let previous = place.previous.map(|at| self.starts[at as usize]);
+        let after = |from: i64| Grid::through(tick, from.saturating_neg());
+        let late = self.latest(place).map(|end| Grid::through(tick, end));
+        Some([
+            Some(after(self.frontier(parent))),
+            Some(after(previous.unwrap_or(begin))),
+            Some(Grid::through(tick, begin)),
+            None,
+            late,
+        ])
+    }
+
+    /// When the only child of a call, which was entered, would start if it ended as its caller does; none, if
+    /// the caller's end does not hang on how long it takes.
+    pub(super) fn latest(&self, place: &Place) -> Option<i64> {
+        let parent = place.parent? as usize;
+        let (mode, distance) = self.rules[parent];
+        let longer = i64::try_from(distance).ok()?;
+        let start = self.starts[parent].saturating_add(longer);
+        (mode == EndMode::AfterCallee).then_some(start)
     }
 
     /// What a start after the frontier of its parent would be told by in step.
@@ -130,7 +160,7 @@ impl Clock {
     pub(super) fn start(
         &self,
         place: &Place,
-        service: Option<u16>,
+        (service, tick): (Option<u16>, u64),
         (mode, distance): Hung<StartMode>,
     ) -> i64 {
         let Some(parent) = place.parent else {
@@ -150,6 +180,13 @@ impl Clock {
                 self.frontier(parent).saturating_add(distance)
             }
             (StartMode::Overlap, previous) => previous.unwrap_or(begin).saturating_add(distance),
+            (StartMode::BeforeCallersEnd, previous) => {
+                let latest = self.latest(place).unwrap_or(begin);
+                let start = latest
+                    .saturating_add_unsigned(tick)
+                    .saturating_sub(distance);
+                previous.map_or(start, |previous| start.max(previous))
+            }
             (StartMode::Before, None) => begin.saturating_sub(distance),
             (StartMode::Before, Some(previous)) => begin.saturating_sub(distance).max(previous),
         }
@@ -223,6 +260,7 @@ impl Clock {
         // children) fall back to the nearest that does.
         let (from, back) = match mode {
             EndMode::Duration | EndMode::InStep => (start, false),
+            EndMode::AfterCallee => (start.saturating_add(self.callee(at)), false),
             EndMode::AfterChildren
             | EndMode::AfterLater
             | EndMode::AfterNext
@@ -256,6 +294,12 @@ impl Clock {
             let frontier = &mut self.frontiers[parent as usize];
             *frontier = (*frontier).max(end);
         }
+    }
+
+    /// How long the last child takes.
+    fn callee(&self, at: usize) -> i64 {
+        let took = |child: u32| self.ends[child as usize] - self.starts[child as usize];
+        self.last_child[at].map_or(0, took)
     }
 
     /// Gives a span its end, and with it those of the children that were deferred.

@@ -1,6 +1,7 @@
 //! What training traces taught about times: habits and quantile bins per context.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
@@ -10,9 +11,9 @@ use super::clock::Clock;
 use super::confidant::{self, Classes, Listener, Listeners, Teller, Told};
 use super::habit::{self, Anchor, Habit, References};
 use super::spot::{self, ANY, INDICES, MODES, ModeShares, NONE, Spot, child_token, parent_token};
-use super::step::{Period, Wait};
+use super::step::{PhaseClass, Quotas, TOLD, Wait};
 use super::survey::{self, HungSpan};
-use super::table::Table;
+use super::table::{Table, gcd};
 use super::{EndMode, StartMode};
 use crate::features::{Place, Skeleton, Token};
 use crate::trace::Trace;
@@ -38,6 +39,15 @@ const STEPPED: usize = 200_000;
 /// In place of a service.
 const NOBODY: u16 = u16::MAX;
 
+/// Ticks of a clock that are coarse enough to matter, in nanoseconds, and spans that it takes to be sure of them.
+const COARSE: u64 = 1_000;
+const TICKED: u32 = 100;
+
+/// What is added to the number of a mode in whose bins waits are, where the phase of the service is known, for its
+/// long waits have a mode of their own there; and to that of such a mode where another's wait says the phase,
+/// for that is known less exactly.
+const KNOWN: u8 = 64;
+
 /// Whose bins: (token, parent token, first child's token, start mode or end mode after the start
 /// modes, sibling index).
 type Context = (u32, u32, u32, u8, u32);
@@ -62,9 +72,11 @@ pub struct Coder {
     modes: HashMap<Spot, ModeShares, FixedState>,
     listeners: Listeners,
     voices: Vec<[Classes; 2]>,
-    /// The period that long waits are in step with, and the service of each token.
-    period: Period,
+    /// How long waits end, and the service of each token.
+    quotas: Arc<Quotas>,
     services: Vec<u16>,
+    /// The ticks of the clock that starts of each token are read from, in nanoseconds; 1 where they are fine.
+    ticks: Vec<u64>,
     unfitted: Table,
 }
 
@@ -78,8 +90,9 @@ struct Saved {
     split: Vec<((Context, u32), Table)>,
     modes: Vec<(Spot, ModeShares)>,
     listeners: Vec<(Teller, Listener)>,
-    period: Period,
+    quotas: Quotas,
     services: Vec<u16>,
+    ticks: Vec<u64>,
 }
 
 impl Default for Coder {
@@ -93,8 +106,9 @@ impl Default for Coder {
             modes: HashMap::default(),
             listeners: Listeners::default(),
             voices: Vec::new(),
-            period: Period::default(),
+            quotas: Arc::default(),
             services: Vec::new(),
+            ticks: Vec::new(),
             unfitted: Table::unfitted(),
         }
     }
@@ -121,7 +135,8 @@ impl Coder {
             .filter(|(_, habit)| *habit != Habit::default())
             .collect();
         coder.services = services(traces.clone());
-        coder.period = Period::fit(&coder.waits(traces.clone()));
+        coder.ticks = ticks(traces.clone());
+        coder.quotas = Arc::new(Quotas::fit(&coder.waits(traces.clone())));
         coder.survey(traces.clone());
         let told: Vec<Told> = traces
             .filter_map(|(trace, tokens)| coder.told(trace, tokens))
@@ -131,26 +146,49 @@ impl Coder {
         coder
     }
 
-    /// The period that long waits are in step with, and the number of services.
-    pub(super) fn period(&self) -> (Period, usize) {
+    /// How long waits end, and the number of services.
+    pub(super) fn quotas(&self) -> (&Arc<Quotas>, usize) {
         let most = self
             .services
             .iter()
             .copied()
             .filter(|&it| it < NOBODY)
             .max();
-        (self.period, most.map_or(0, |most| usize::from(most) + 1))
+        (&self.quotas, most.map_or(0, |most| usize::from(most) + 1))
     }
 
     /// Whether long waits end in step.
     pub(super) fn is_in_step(&self) -> bool {
-        !self.period.is_none()
+        !self.quotas.is_none()
     }
 
     /// The service of a token.
     pub(in crate::features) fn service(&self, token: Token) -> Option<u16> {
         let service = self.services.get(token.0 as usize).copied();
         service.filter(|&service| service != NOBODY)
+    }
+
+    /// The ticks, in nanoseconds after the root's start, at which spans with a token start, if they are coarse.
+    pub(super) fn tick(&self, token: Token) -> Option<u64> {
+        let tick = self.ticks.get(token.0 as usize).copied();
+        tick.filter(|&tick| tick >= COARSE)
+    }
+
+    /// Whether a span is a call whose only child is timed by a clock with coarse ticks, and itself is not. Where
+    /// the child seems to begin is then chance, and so is how long after its end the call's comes: both by as
+    /// much. What the call takes beyond the child is not.
+    pub(super) fn calls(&self, skeleton: &Skeleton, tokens: &[Token], at: usize) -> bool {
+        let alone = skeleton.places()[at].children == 1;
+        let callee = tokens.get(at + 1).filter(|_| alone);
+        callee.is_some_and(|&callee| self.tick(callee).is_some())
+            && self.tick(tokens[at]).is_none()
+            && !self.is_deferred(skeleton, tokens, at + 1)
+    }
+
+    /// Whether the end of a span hangs on its parent's.
+    fn is_deferred(&self, skeleton: &Skeleton, tokens: &[Token], at: usize) -> bool {
+        let habit = self.habits.get(&pair(&skeleton.places()[at], tokens, at));
+        habit.is_some_and(|habit| habit.anchor == Anchor::Parent)
     }
 
     /// The waits of all traces, of so many spans at most.
@@ -229,16 +267,14 @@ impl Coder {
             let Ok(hung) = self.hung(trace, &skeleton, tokens) else {
                 continue;
             };
-            for (at, HungSpan { start, end, waited }) in hung.into_iter().enumerate() {
+            for (at, HungSpan { start, end, phase }) in hung.into_iter().enumerate() {
                 let place = &skeleton.places()[at];
                 let aspects = Aspect::ALL.map(|aspect| aspect.of(&skeleton, tokens, at));
                 let mut keep = |slot, distance| {
-                    let context = context(place, tokens, at, slot);
+                    let context = context(place, tokens, at, known(slot, phase));
                     values.entry(context).or_default().push((distance, aspects));
                 };
-                let counts = modes
-                    .entry(spot::of(place, tokens, at, waited))
-                    .or_default();
+                let counts = modes.entry(spot::of(place, tokens, at, phase)).or_default();
                 for slot in [start_slot(start.0), end_slot(end.0)] {
                     counts[usize::from(slot)] += 1;
                 }
@@ -322,7 +358,9 @@ impl Coder {
             self.habits.get(&pair).copied().unwrap_or_default()
         };
         let service = |at: usize| self.service(tokens[at]);
-        survey::hung(trace, skeleton, habit, service, clock)
+        let calls = |at: usize| self.calls(skeleton, tokens, at);
+        let tick = |at: usize| self.tick(tokens[at]);
+        survey::hung(trace, skeleton, habit, (service, tick, calls), clock)
     }
 
     /// The bins of a span's start in this mode.
@@ -330,10 +368,10 @@ impl Coder {
         &self,
         skeleton: &Skeleton,
         tokens: &[Token],
-        at: usize,
+        spot: (usize, PhaseClass),
         mode: StartMode,
     ) -> &Table {
-        self.table(skeleton, tokens, at, start_slot(mode))
+        self.table(skeleton, tokens, spot, start_slot(mode))
     }
 
     /// The bins of a span's end in this mode.
@@ -341,10 +379,10 @@ impl Coder {
         &self,
         skeleton: &Skeleton,
         tokens: &[Token],
-        at: usize,
+        spot: (usize, PhaseClass),
         mode: EndMode,
     ) -> &Table {
-        self.table(skeleton, tokens, at, end_slot(mode))
+        self.table(skeleton, tokens, spot, end_slot(mode))
     }
 
     /// Shares of training spans per start mode and per end mode where this span stands; also of
@@ -353,10 +391,9 @@ impl Coder {
         &self,
         skeleton: &Skeleton,
         tokens: &[Token],
-        at: usize,
-        waited: bool,
+        (at, phase): (usize, PhaseClass),
     ) -> ([f32; super::START_MODES], [f32; super::END_MODES]) {
-        let spots = spot::wider(spot::of(&skeleton.places()[at], tokens, at, waited));
+        let spots = spot::wider(spot::of(&skeleton.places()[at], tokens, at, phase));
         let known = spots.iter().find_map(|spot| self.modes.get(spot));
         let shares = known.unwrap_or(&spot::EVEN);
         let (mut starts, mut ends) = ([0.0; super::START_MODES], [0.0; super::END_MODES]);
@@ -366,23 +403,33 @@ impl Coder {
         (starts, ends)
     }
 
-    fn table(&self, skeleton: &Skeleton, tokens: &[Token], at: usize, slot: u8) -> &Table {
-        let context = context(&skeleton.places()[at], tokens, at, slot);
-        if let Some(aspect) = self.aspects.get(&context) {
-            let part = (context, aspect.of(skeleton, tokens, at));
-            if let Some(table) = self.split.get(&part) {
-                return table;
+    fn table(
+        &self,
+        skeleton: &Skeleton,
+        tokens: &[Token],
+        (at, phase): (usize, PhaseClass),
+        slot: u8,
+    ) -> &Table {
+        let find = |slot, most_wide| {
+            let context = context(&skeleton.places()[at], tokens, at, slot);
+            if let Some(aspect) = self.aspects.get(&context) {
+                let part = (context, aspect.of(skeleton, tokens, at));
+                if let Some(table) = self.split.get(&part) {
+                    return Some(table);
+                }
             }
-        }
-        let [finest, finer, coarse, coarsest] = wider(context);
-        let finest = match context.2 {
-            NONE => None,
-            _ => self.tables.get(&finest),
+            let has_child = context.2 != NONE;
+            let contexts = wider(context).into_iter().enumerate();
+            let mut contexts =
+                contexts.filter(|&(wide, _)| wide <= most_wide && (wide > 0 || has_child));
+            contexts.find_map(|(_, context)| self.tables.get(&context))
         };
-        finest
-            .or_else(|| self.tables.get(&finer))
-            .or_else(|| self.tables.get(&coarse))
-            .or_else(|| self.tables.get(&coarsest))
+        let of_waited = match known(slot, phase) {
+            plain if plain == slot => None,
+            waited => find(waited, 2),
+        };
+        of_waited
+            .or_else(|| find(slot, 3))
             .unwrap_or(&self.unfitted)
     }
 }
@@ -395,6 +442,23 @@ fn wider((token, parent, child, slot, index): Context) -> [Context; 4] {
         (token, ANY, ANY, slot, 0),
         (ANY, ANY, ANY, slot, 0),
     ]
+}
+
+/// The slot whose bins are used at this phase.
+fn known(slot: u8, phase: PhaseClass) -> u8 {
+    const ENDS: u8 = super::START_MODES as u8;
+    const GAP: u8 = StartMode::Gap as u8;
+    const GAP_IN_STEP: u8 = StartMode::InStep as u8;
+    const LEAF: u8 = ENDS + EndMode::Duration as u8;
+    const LEAF_IN_STEP: u8 = ENDS + EndMode::InStep as u8;
+    const CHILDREN: u8 = ENDS + EndMode::AfterChildren as u8;
+    const CHILDREN_IN_STEP: u8 = ENDS + EndMode::ChildrenInStep as u8;
+    let differs = match slot {
+        GAP | LEAF | CHILDREN => phase > 0,
+        GAP_IN_STEP | LEAF_IN_STEP | CHILDREN_IN_STEP => phase >= TOLD,
+        _ => false,
+    };
+    slot + if differs { KNOWN } else { 0 }
 }
 
 fn start_slot(mode: StartMode) -> u8 {
@@ -434,6 +498,26 @@ fn services<'a>(traces: impl Iterator<Item = (&'a Trace, &'a [Token])>) -> Vec<u
     services
 }
 
+/// The greatest common divisor of the starts with each token, after their roots'; 1 where that is finer than
+/// is worth knowing, or known of too few spans. Clocks that are read in whole milliseconds, as those of servers
+/// of some instrumentations are, show nothing in between.
+fn ticks<'a>(traces: impl Iterator<Item = (&'a Trace, &'a [Token])>) -> Vec<u64> {
+    let mut starts: Vec<(u64, u32)> = Vec::new();
+    for (trace, tokens) in traces {
+        for (span, token) in trace.spans().iter().zip(tokens).skip(1) {
+            let at = token.0 as usize;
+            if starts.len() <= at {
+                starts.resize(at + 1, (0, 0));
+            }
+            let (tick, spans) = &mut starts[at];
+            (*tick, *spans) = (gcd(*tick, span.start.unsigned_abs()), *spans + 1);
+        }
+    }
+    let coarse = |&(tick, spans): &(u64, u32)| tick >= COARSE && spans >= TICKED;
+    let tick = |it: (u64, u32)| if coarse(&it) { it.0 } else { 1 };
+    starts.into_iter().map(tick).collect()
+}
+
 fn teller(place: &Place, tokens: &[Token], at: usize) -> Teller {
     let first = !tokens[..at].contains(&tokens[at]);
     (tokens[at].0, parent_token(place, tokens), first)
@@ -456,8 +540,9 @@ impl From<Coder> for Saved {
             split: coder.split.into_iter().collect(),
             modes: coder.modes.into_iter().collect(),
             listeners: coder.listeners.into_iter().collect(),
-            period: coder.period,
+            quotas: Arc::unwrap_or_clone(coder.quotas),
             services: coder.services,
+            ticks: coder.ticks,
         };
         saved.habits.sort_unstable_by_key(|(pair, _)| *pair);
         saved.tables.sort_unstable_by_key(|(context, _)| *context);
@@ -490,12 +575,13 @@ impl TryFrom<Saved> for Coder {
         if !confidant::are_sound(&listeners) {
             return Err("what times tell of later ones is damaged");
         }
-        if !saved.period.is_sound() {
+        if !saved.quotas.is_sound() {
             return Err("the period of long waits is damaged");
         }
         Ok(Self {
-            period: saved.period,
+            quotas: Arc::new(saved.quotas),
             services: saved.services,
+            ticks: saved.ticks,
             habits: saved.habits.into_iter().collect(),
             tables: saved.tables.into_iter().collect(),
             aspects: saved.aspects.into_iter().collect(),

@@ -9,6 +9,7 @@
 //! in none as in another.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
@@ -44,11 +45,11 @@ pub(super) type Ratios = [f32; CLASSES];
 /// Whose times: (token, parent token, whether it is the first with this token in its trace).
 pub(super) type Teller = (u32, u32, bool);
 
-/// Tellers that others may hear, at most: the most frequent.
-const VOICES: usize = 96;
-
-/// Tellers that may hear others, at most: the most frequent.
+/// Tellers that may hear others, and be heard, at most: the most frequent.
 const LISTENERS: usize = 384;
+
+/// Listeners whose confidants are looked for at once: what is counted for so many takes 50 MB at most.
+const AT_ONCE: usize = 64;
 
 /// Spans that a listener needs.
 const SPANS: u32 = 150;
@@ -226,7 +227,7 @@ pub(super) fn are_sound(listeners: &Listeners) -> bool {
     let also = listeners.values().filter_map(|listener| listener.also);
     let classes = listeners.values().flat_map(|it| &it.classes);
     let confidants = listeners.values().flat_map(|it| &it.confidants).flatten();
-    voices <= VOICES
+    voices <= LISTENERS
         && also.into_iter().all(|voice| usize::from(voice) < voices)
         && classes.into_iter().all(Classes::is_sound)
         && confidants.into_iter().all(|it| it.is_sound(voices))
@@ -311,7 +312,8 @@ fn shares(
     listeners: &[Listener],
 ) -> Vec<[Ratios; 2]> {
     let mut shares = vec![[[0.0; CLASSES]; 2]; listeners.len()];
-    walk(traces, places, listeners, |at, own, _| {
+    let all = 0..listeners.len();
+    walk(traces, places, (listeners, &all), |at, own, _| {
         for (shares, own) in shares[at].iter_mut().zip(own) {
             shares[own] += 1.0;
         }
@@ -323,14 +325,14 @@ fn shares(
     shares
 }
 
-/// Visits all spans of listeners, with the classes of their starts and ends and of what they could hear.
+/// Visits all spans of some of the listeners, with the classes of their starts and ends and of what they
+/// could hear.
 fn walk(
     traces: &[Told],
     places: &HashMap<Teller, usize, FixedState>,
-    listeners: &[Listener],
+    (listeners, some): (&[Listener], &Range<usize>),
     mut visit: impl FnMut(usize, [usize; 2], &[Option<[usize; 2]>]),
 ) {
-    let voices = places.len().min(VOICES);
     let mut last: Vec<Option<[usize; 2]>> = Vec::new();
     let mut left = COUNTED;
     for trace in traces {
@@ -339,7 +341,7 @@ fn walk(
         }
         left -= trace.len();
         last.clear();
-        last.resize(voices, None);
+        last.resize(places.len(), None);
         for (teller, keys) in trace {
             let Some(&at) = places.get(teller) else {
                 continue;
@@ -348,15 +350,15 @@ fn walk(
                 let [start, end] = &listeners[at].classes;
                 [start.of(keys[0]), end.of(keys[1])]
             };
-            visit(at, classes(at), &last);
+            if some.contains(&at) {
+                visit(at, classes(at), &last);
+            }
             let later = places.get(&(teller.0, teller.1, false));
             for at in [Some(&at), later.filter(|_| teller.2)]
                 .into_iter()
                 .flatten()
             {
-                if let Some(last) = last.get_mut(*at) {
-                    *last = Some(classes(*at));
-                }
+                last[*at] = Some(classes(*at));
             }
         }
     }
@@ -403,56 +405,14 @@ fn hear(
     wides: &[[Wide; 2]],
     shares: &[[Ratios; 2]],
 ) {
-    let mut pairs: Vec<Heard> = vec![vec![None; places.len().min(VOICES)]; listeners.len()];
-    let mut starts: Vec<Wides> = vec![Wides::default(); listeners.len()];
-    walk(traces, places, listeners, |at, own, last| {
-        for side in 0..2 {
-            let chances = shares[at][side];
-            let column = &wides[at][side];
-            let mut wide = [0.0; WIDES];
-            for (class, chance) in column.iter().zip(chances) {
-                wide[*class] += chance;
-            }
-            let column = column[own[side]];
-            if side == 1 {
-                starts[at].add(wides[at][0][own[0]], column, &wide);
-            }
-            for (voice, (said, pairs)) in last.iter().zip(&mut pairs[at]).enumerate() {
-                if let Some(said) = said {
-                    let pairs = &mut pairs.get_or_insert_default()[side];
-                    for (of, pairs) in pairs.iter_mut().enumerate() {
-                        pairs.add(wides[voice][of][said[of]], column, &wide);
-                    }
-                }
-            }
-        }
-    });
-    let mut chosen: Vec<[Option<Choice>; 2]> = vec![[None; 2]; listeners.len()];
-    for (at, chosen) in chosen.iter_mut().enumerate() {
-        for (side, chosen) in chosen.iter_mut().enumerate() {
-            let start = (side == 1).then_some((None, 0, &starts[at]));
-            let earlier = pairs[at].iter().enumerate().flat_map(|(voice, pairs)| {
-                let sides = pairs
-                    .iter()
-                    .flat_map(|pairs| pairs[side].iter())
-                    .enumerate();
-                sides.map(move |(of, pairs)| (Some(voice as u16), of as u8, pairs))
-            });
-            let spans: u32 = starts[at].counts.iter().flatten().sum();
-            let spans = f64::from(spans);
-            let mut most = f64::NEG_INFINITY;
-            for (voice, of, pairs) in start.into_iter().chain(earlier) {
-                if let Some(nats) = beyond_expected(pairs, spans)
-                    && nats > most
-                {
-                    most = nats;
-                    *chosen = Some((voice, of));
-                }
-            }
-        }
+    let mut chosen: Vec<[Option<Choice>; 2]> = Vec::with_capacity(listeners.len());
+    while chosen.len() < listeners.len() {
+        let some = chosen.len()..(chosen.len() + AT_ONCE).min(listeners.len());
+        chosen.extend(choose(traces, places, (listeners, some), wides, shares));
     }
     let mut fine: Vec<[Pairs<CLASSES, CLASSES>; 2]> = vec![Default::default(); listeners.len()];
-    walk(traces, places, listeners, |at, own, last| {
+    let all = 0..listeners.len();
+    walk(traces, places, (listeners, &all), |at, own, last| {
         for side in 0..2 {
             let heard = match chosen[at][side] {
                 None => None,
@@ -480,6 +440,64 @@ fn hear(
             });
         }
     }
+}
+
+/// Whom start and end of each of some listeners are to hear.
+fn choose(
+    traces: &[Told],
+    places: &HashMap<Teller, usize, FixedState>,
+    (listeners, some): (&[Listener], Range<usize>),
+    wides: &[[Wide; 2]],
+    shares: &[[Ratios; 2]],
+) -> Vec<[Option<Choice>; 2]> {
+    let mut pairs: Vec<Heard> = vec![vec![None; listeners.len()]; some.len()];
+    let mut starts: Vec<Wides> = vec![Wides::default(); some.len()];
+    walk(traces, places, (listeners, &some), |at, own, last| {
+        let (starts, pairs) = (&mut starts[at - some.start], &mut pairs[at - some.start]);
+        for side in 0..2 {
+            let chances = shares[at][side];
+            let column = &wides[at][side];
+            let mut wide = [0.0; WIDES];
+            for (class, chance) in column.iter().zip(chances) {
+                wide[*class] += chance;
+            }
+            let column = column[own[side]];
+            if side == 1 {
+                starts.add(wides[at][0][own[0]], column, &wide);
+            }
+            for (voice, (said, pairs)) in last.iter().zip(&mut *pairs).enumerate() {
+                if let Some(said) = said {
+                    let pairs = &mut pairs.get_or_insert_default()[side];
+                    for (of, pairs) in pairs.iter_mut().enumerate() {
+                        pairs.add(wides[voice][of][said[of]], column, &wide);
+                    }
+                }
+            }
+        }
+    });
+    let choose = |(starts, pairs): (&Wides, &Heard)| {
+        let spans: u32 = starts.counts.iter().flatten().sum();
+        std::array::from_fn(|side| {
+            let start = (side == 1).then_some((None, 0, starts));
+            let earlier = pairs.iter().enumerate().flat_map(|(voice, pairs)| {
+                let sides = pairs
+                    .iter()
+                    .flat_map(|pairs| pairs[side].iter())
+                    .enumerate();
+                sides.map(move |(of, pairs)| (Some(voice as u16), of as u8, pairs))
+            });
+            let (mut most, mut chosen) = (f64::NEG_INFINITY, None);
+            for (voice, of, pairs) in start.into_iter().chain(earlier) {
+                if let Some(nats) = beyond_expected(pairs, spans.into())
+                    && nats > most
+                {
+                    (most, chosen) = (nats, Some((voice, of)));
+                }
+            }
+            chosen
+        })
+    };
+    starts.iter().zip(&pairs).map(choose).collect()
 }
 
 /// The same pairs, rows and columns put together.

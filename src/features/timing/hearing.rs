@@ -2,8 +2,9 @@
 //! an earlier time tells (see [`super::confidant`]).
 
 use super::confidant::{Classes, Confidant, Listener, Ratios, score_of_class};
-use super::table::Table;
-use super::{BINS, Coder, END_MODES, EndMode, START_MODES, StartMode};
+use super::step::{Phase, PhaseClass};
+use super::table::{Grid, Table};
+use super::{BINS, Clock, Coder, END_MODES, EndMode, START_MODES, StartMode};
 use crate::features::{Skeleton, Token, end_fits, start_fits};
 use crate::model::TimeCode;
 
@@ -51,8 +52,12 @@ pub struct Hearing<'a> {
     modes: ([f32; START_MODES], [f32; END_MODES]),
     /// What start and end hear: an end that hears its own start does so once that is there.
     ratios: [Option<&'a Ratios>; 2],
-    /// How far its service is into the period of its waits, if it has waited.
-    phase: Option<f32>,
+    /// How far its service is into the period of its waits, if that is known.
+    phase: Option<Phase>,
+    /// Where its start can lie in each mode but the one in step, if its clock has coarse ticks.
+    grids: Option<[Option<Grid>; START_MODES]>,
+    /// Whether its caller's end hangs on how long it takes.
+    called: bool,
     /// The classes of its own start and end.
     classes: Option<&'a [Classes; 2]>,
     scores: [f32; 2],
@@ -65,9 +70,12 @@ impl<'a> Hearing<'a> {
         coder: &'a Coder,
         (skeleton, tokens, at): (&'a Skeleton, &'a [Token], usize),
         voices: &Voices,
-        phase: Option<f32>,
+        clock: &Clock,
     ) -> Self {
-        let listener = coder.listener(&skeleton.places()[at], tokens, at);
+        let place = &skeleton.places()[at];
+        let phase = clock.phase(coder.service(tokens[at]), place.parent);
+        let tick = coder.tick(tokens[at]);
+        let listener = coder.listener(place, tokens, at);
         let mut scores = [0.0; 2];
         let mut ratios = [None; 2];
         let mut own = None;
@@ -88,8 +96,10 @@ impl<'a> Hearing<'a> {
             skeleton,
             tokens,
             at,
-            modes: coder.mode_shares(skeleton, tokens, at, phase.is_some()),
+            modes: coder.mode_shares(skeleton, tokens, (at, Phase::class(phase))),
             phase,
+            called: tick.is_some() && clock.latest(place).is_some(),
+            grids: tick.and_then(|tick| clock.grids(place, tick)),
             ratios,
             classes: listener.map(|listener| &listener.classes),
             scores,
@@ -112,26 +122,28 @@ impl<'a> Hearing<'a> {
         self.scores
     }
 
-    /// How far its service is into the period of its long waits, if it has waited.
-    pub fn phase(&self) -> Option<f32> {
+    /// How far its service is into the period of its long waits, if that is known.
+    pub fn phase(&self) -> Option<Phase> {
         self.phase
     }
 
     /// Bits of the start modes that say something.
     pub fn start_fits(&self) -> u16 {
         let place = &self.skeleton.places()[self.at];
-        start_fits(place.index, self.phase.is_some())
+        start_fits(place.index, self.phase.is_some(), self.called)
     }
 
     /// Bits of the end modes that say something.
     pub fn end_fits(&self) -> u16 {
-        end_fits(&self.skeleton.places()[self.at], self.coder.is_in_step())
+        let place = &self.skeleton.places()[self.at];
+        let calls = self.coder.calls(self.skeleton, self.tokens, self.at);
+        end_fits(place, self.coder.is_in_step(), calls)
     }
 
     /// Weights of the start modes: their shares, as far as what is heard bends them.
     pub fn start_modes(&self) -> [f32; START_MODES] {
         let mut weights = self.modes.0;
-        if self.ratios[0].is_some() {
+        if self.ratios[0].is_some() || self.grids.is_some() {
             let fits = self.start_fits();
             for mode in StartMode::ALL {
                 if fits >> mode as u8 & 1 == 1 {
@@ -157,9 +169,28 @@ impl<'a> Hearing<'a> {
     }
 
     /// Weights of the bins of the start in a mode: the shares of the training values, as far as
-    /// what is heard bends them.
+    /// what is heard bends them, and as far as the span's clock can show them.
     pub fn start_bins(&self, mode: StartMode) -> [f32; BINS] {
-        self.bent(0, self.start(mode), |distance| mode.key(distance))
+        let table = self.start(mode);
+        let mut weights = self.bent(0, table, |distance| mode.key(distance));
+        if let Some(grid) = self.grid(mode) {
+            table.leave(grid, &mut weights);
+        }
+        weights
+    }
+
+    /// A start that was drawn, at the nearest time in its bin that the span's clock can show.
+    pub fn ticked(&self, start: TimeCode) -> TimeCode {
+        let mode = StartMode::from_number(start.mode);
+        let within = match self.grid(mode) {
+            Some(grid) => self.start(mode).on_grid(grid, start.bin, start.within),
+            None => start.within,
+        };
+        TimeCode { within, ..start }
+    }
+
+    fn grid(&self, mode: StartMode) -> Option<Grid> {
+        self.grids?[mode as usize]
     }
 
     /// Weights of the bins of the end in a mode.
@@ -183,10 +214,16 @@ impl<'a> Hearing<'a> {
     }
 
     fn start(&self, mode: StartMode) -> &'a Table {
-        self.coder.start(self.skeleton, self.tokens, self.at, mode)
+        self.coder
+            .start(self.skeleton, self.tokens, self.spot(), mode)
     }
 
     fn end(&self, mode: EndMode) -> &'a Table {
-        self.coder.end(self.skeleton, self.tokens, self.at, mode)
+        self.coder
+            .end(self.skeleton, self.tokens, self.spot(), mode)
+    }
+
+    fn spot(&self) -> (usize, PhaseClass) {
+        (self.at, Phase::class(self.phase))
     }
 }

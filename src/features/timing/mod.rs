@@ -22,12 +22,14 @@ pub use coder::Coder;
 pub use hearing::Hearing;
 pub(super) use hearing::Voices;
 pub use mode::{END_MODES, EndMode, START_MODES, StartMode};
+pub use step::Phase;
 pub use survey::Unencodable;
 pub use table::FARTHEST;
 
 use super::{Skeleton, Token};
 use crate::model::TimeCode;
 use crate::trace::Trace;
+use step::PhaseClass;
 use table::score;
 
 /// Bins of a distance. The first and the last are escapes, for distances that the training values
@@ -48,11 +50,12 @@ pub(super) fn codes(
     let hung = coder.hung(trace, skeleton, tokens)?;
     let mut starts = Vec::with_capacity(hung.len());
     let mut ends = Vec::with_capacity(hung.len());
-    for (at, survey::HungSpan { start, end, .. }) in hung.into_iter().enumerate() {
-        let (bin, within) = coder.start(skeleton, tokens, at, start.0).code(start.1);
+    for (at, survey::HungSpan { start, end, phase }) in hung.into_iter().enumerate() {
+        let spot = (at, phase);
+        let (bin, within) = coder.start(skeleton, tokens, spot, start.0).code(start.1);
         let mode = start.0 as u8;
         starts.push(TimeCode { mode, bin, within });
-        let (bin, within) = coder.end(skeleton, tokens, at, end.0).code(end.1);
+        let (bin, within) = coder.end(skeleton, tokens, spot, end.0).code(end.1);
         let mode = end.0 as u8;
         ends.push(TimeCode { mode, bin, within });
     }
@@ -69,22 +72,22 @@ fn scores(
     coder: &Coder,
     skeleton: &Skeleton,
     tokens: &[Token],
-    (at, waited): (usize, bool),
+    (at, phase): (usize, PhaseClass),
     (start, end): (TimeCode, TimeCode),
 ) -> [f32; 2] {
     let place = &skeleton.places()[at];
-    let (start_shares, end_shares) = coder.mode_shares(skeleton, tokens, at, waited);
+    let (start_shares, end_shares) = coder.mode_shares(skeleton, tokens, (at, phase));
     let start_score = match place.parent {
         Some(_) => {
             let mode = StartMode::from_number(start.mode);
-            let table = coder.start(skeleton, tokens, at, mode);
+            let table = coder.start(skeleton, tokens, (at, phase), mode);
             let level = table.level(start.bin, start.within);
             score(mode.level(&start_shares, level))
         }
         None => 0.0,
     };
     let mode = EndMode::from_number(end.mode);
-    let table = coder.end(skeleton, tokens, at, mode);
+    let table = coder.end(skeleton, tokens, (at, phase), mode);
     let level = table.level(end.bin, end.within);
     [start_score, score(mode.level(&end_shares, level))]
 }
@@ -102,19 +105,20 @@ impl Clock {
     ) -> ([f32; 2], [i64; 2]) {
         let place = &skeleton.places()[at];
         let (start, end) = codes;
+        let service = coder.service(tokens[at]);
+        let spot = (at, Phase::class(self.phase(service, place.parent)));
         let from = StartMode::from_number(start.mode);
-        let table = coder.start(skeleton, tokens, at, from);
+        let table = coder.start(skeleton, tokens, spot, from);
         let start = (from, table.distance(start.bin, start.within));
         let to = EndMode::from_number(end.mode);
-        let table = coder.end(skeleton, tokens, at, to);
+        let table = coder.end(skeleton, tokens, spot, to);
         let end = (to, table.distance(end.bin, end.within));
-        let service = coder.service(tokens[at]);
-        let waited = self.phase(service, place.parent).is_some();
-        let begin = self.start(place, service, start);
+        let about = (service, coder.tick(tokens[at]).unwrap_or(1));
+        let begin = self.start(place, about, start);
         self.push(skeleton, (at, service), begin, end);
         let root = place.parent.is_none();
         let start = if root { 0 } else { from.key(start.1) };
-        let scores = scores(coder, skeleton, tokens, (at, waited), codes);
+        let scores = scores(coder, skeleton, tokens, spot, codes);
         (scores, [start, to.key(end.1)])
     }
 }

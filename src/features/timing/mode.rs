@@ -24,6 +24,9 @@ pub enum StartMode {
     Before = 2,
     /// At or after the frontier, in step with its service's last long wait (decision 10).
     InStep = 3,
+    /// So long that from its end to its caller's there is the distance, less a tick of its clock. Of the only
+    /// child of a call, see [`EndMode::AfterCallee`].
+    BeforeCallersEnd = 4,
 }
 
 /// How a span's end hangs on what is known once its subtree, or all its siblings, are known.
@@ -56,11 +59,20 @@ pub enum EndMode {
     InStep = 11,
     /// After the latest end of its children, in step with its service's last long wait.
     ChildrenInStep = 12,
+    /// After its own start, by the duration of its only child and so much more: of a call to what is timed by
+    /// a clock with coarse ticks (decision 14).
+    AfterCallee = 13,
 }
 
 impl StartMode {
     /// Every mode, in the order of its number.
-    pub const ALL: [Self; 4] = [Self::Gap, Self::Overlap, Self::Before, Self::InStep];
+    pub const ALL: [Self; 5] = [
+        Self::Gap,
+        Self::Overlap,
+        Self::Before,
+        Self::InStep,
+        Self::BeforeCallersEnd,
+    ];
 
     /// Reads a code's number; a number that is no mode reads as `Gap`.
     pub fn from_number(number: u8) -> Self {
@@ -71,33 +83,37 @@ impl StartMode {
     }
 
     /// Where a start stands on one axis of all starts, the earliest first: before the parent's, then
-    /// overlapping, then behind the frontier.
+    /// overlapping, then behind the frontier, then told from the end.
     pub(super) fn key(self, distance: u64) -> i64 {
         let distance = distance.min(FAR as u64 - 1) as i64;
         match self {
             Self::Before => -FAR - 1 - distance,
             Self::Overlap => distance - FAR,
             Self::Gap | Self::InStep => distance,
+            // The nearer to the end the later.
+            Self::BeforeCallersEnd => 2 * FAR - distance,
         }
     }
 
     /// How early a start is among all starts of its context, from the shares of the modes and its
     /// level within its own: whatever lies before the frontier is earlier than a gap behind it.
     pub(super) fn level(self, shares: &[f32; START_MODES], level: f32) -> f32 {
-        let [gap, overlap, before, in_step] = *shares;
-        let all = gap + overlap + before + in_step;
+        let [gap, overlap, before, in_step, late] = *shares;
+        let all = gap + overlap + before + in_step + late;
         match self {
             Self::Before => before * (1.0 - level) / all,
             Self::Overlap => (before + overlap * level) / all,
             Self::Gap => (before + overlap + gap * level) / all,
             Self::InStep => (before + overlap + gap + in_step * level) / all,
+            Self::BeforeCallersEnd => 1.0 - late * level / all,
         }
     }
 
-    /// Whether the mode says something for a span with so many siblings before it, and a long wait of its
-    /// service before it or none.
-    pub fn fits(self, index: u32, in_step: bool) -> bool {
+    /// Whether the mode says something for a span with so many siblings before it, a long wait of its
+    /// service before it or none, and a caller whose end hangs on how long it takes.
+    pub fn fits(self, index: u32, in_step: bool, called: bool) -> bool {
         match self {
+            Self::BeforeCallersEnd => called,
             Self::Gap => true,
             Self::InStep => in_step,
             Self::Overlap => index > 0,
@@ -109,6 +125,7 @@ impl StartMode {
 /// A key on a scale where distances have logarithms.
 pub(super) fn position(key: i64) -> f64 {
     match key {
+        FAR.. => 200.0 - ((2 * FAR - key) as f64).ln_1p(),
         0.. => (key as f64).ln_1p(),
         _ if key < -FAR => -200.0 - ((-FAR - key) as f64).ln(),
         _ if key < -FAR / 2 => -100.0 + ((key + FAR) as f64).ln_1p(),
@@ -118,7 +135,7 @@ pub(super) fn position(key: i64) -> f64 {
 
 impl EndMode {
     /// Every mode, in the order of its number.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Duration,
         Self::AfterChildren,
         Self::BeforeChildren,
@@ -132,6 +149,7 @@ impl EndMode {
         Self::BeforeParent,
         Self::InStep,
         Self::ChildrenInStep,
+        Self::AfterCallee,
     ];
 
     /// Reads a code's number; a number that is no mode reads as `Duration`.
@@ -154,7 +172,7 @@ impl EndMode {
     /// Whether the end lies behind what it hangs on.
     fn is_after(self) -> bool {
         match self {
-            Self::Duration | Self::InStep | Self::ChildrenInStep => true,
+            Self::Duration | Self::InStep | Self::ChildrenInStep | Self::AfterCallee => true,
             // After and before stand side by side.
             _ => self as usize % 2 == 1,
         }
@@ -173,6 +191,8 @@ impl EndMode {
                     _ => (plain, in_step, plain + in_step),
                 }
             }
+            // Whatever has this habit has no other, but for what can't have it.
+            Self::AfterCallee => (0.0, 1.0, 1.0),
             _ => {
                 let of = match self {
                     Self::ChildrenInStep => Self::AfterChildren as usize,
@@ -231,9 +251,16 @@ impl EndMode {
     }
 
     /// Whether the mode says something for a span with or without children, later siblings and a
-    /// parent, in a system whose long waits end in step or not.
-    pub fn fits(self, leaf: bool, has_next: bool, has_parent: bool, in_step: bool) -> bool {
+    /// parent, in a system whose long waits end in step or not, and whether it is a call of the kind that
+    /// [`EndMode::AfterCallee`] speaks of.
+    pub fn fits(
+        self,
+        (leaf, has_next, has_parent): (bool, bool, bool),
+        in_step: bool,
+        calls: bool,
+    ) -> bool {
         match self {
+            Self::AfterCallee => calls,
             Self::InStep => leaf && in_step,
             Self::ChildrenInStep => !leaf && in_step,
             Self::Duration => true,
@@ -283,6 +310,8 @@ mod tests {
             StartMode::Overlap.key(9),
             StartMode::Gap.key(0),
             StartMode::InStep.key(9),
+            StartMode::BeforeCallersEnd.key(9),
+            StartMode::BeforeCallersEnd.key(0),
         ];
         assert!(keys.is_sorted());
         assert!(keys.map(position).is_sorted());

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use foldhash::fast::FixedState;
 
+use super::step::{PhaseClass, WAITED};
 use crate::features::{Place, Token};
 
 /// Sibling indices that are told apart: first, second, later.
@@ -22,8 +23,11 @@ const SPOT_SPANS: u32 = 30;
 const WIDER: f32 = 2.0;
 
 /// Whose modes: (token, parent token, first child's token, sibling index, whether a sibling
-/// follows, whether its service has waited for long before).
-pub(super) type Spot = (u32, u32, u32, u32, bool, bool);
+/// follows, how far its service is into the period of its long waits).
+pub(super) type Spot = (u32, u32, u32, u32, bool, PhaseClass);
+
+/// Spots that stand in for one, and itself.
+const LEVELS: usize = 5;
 
 /// Shares of the start modes, then of the end modes.
 pub(super) type ModeShares = [f32; MODES];
@@ -42,9 +46,11 @@ pub(super) const EVEN: ModeShares = {
 };
 
 /// A spot and the wider ones that stand in for it, the narrowest first.
-pub(super) fn wider((token, parent, child, index, followed, waited): Spot) -> [Spot; 4] {
+pub(super) fn wider((token, parent, child, index, followed, phase): Spot) -> [Spot; LEVELS] {
     let leaf = if child == NONE { NONE } else { ANY };
+    let waited = if phase == 0 { 0 } else { WAITED };
     [
+        (token, parent, child, index, followed, phase),
         (token, parent, child, index, followed, waited),
         (token, parent, leaf, index, followed, waited),
         (token, ANY, leaf, index, followed, waited),
@@ -56,7 +62,7 @@ pub(super) fn wider((token, parent, child, index, followed, waited): Spot) -> [S
 pub(super) fn shares(
     counts: &BTreeMap<Spot, [u32; MODES]>,
 ) -> HashMap<Spot, ModeShares, FixedState> {
-    let mut levels: [BTreeMap<Spot, [u32; MODES]>; 4] = Default::default();
+    let mut levels: [BTreeMap<Spot, [u32; MODES]>; LEVELS] = Default::default();
     for (&spot, counts) in counts {
         let spots = wider(spot);
         for (at, level) in levels.iter_mut().enumerate() {
@@ -71,7 +77,7 @@ pub(super) fn shares(
     for (at, level) in levels.iter().enumerate().rev() {
         for (&spot, counts) in level {
             let spans: u32 = counts[..super::START_MODES].iter().sum();
-            if at < 3 && spans < SPOT_SPANS {
+            if at < LEVELS - 1 && spans < SPOT_SPANS {
                 continue;
             }
             let spots = wider(spot);
@@ -87,14 +93,14 @@ pub(super) fn shares(
     shares
 }
 
-pub(super) fn of(place: &Place, tokens: &[Token], at: usize, waited: bool) -> Spot {
+pub(super) fn of(place: &Place, tokens: &[Token], at: usize, phase: PhaseClass) -> Spot {
     (
         tokens[at].0,
         parent_token(place, tokens),
         child_token(place, tokens, at),
         place.index.min(INDICES),
         place.next.is_some(),
-        waited,
+        phase,
     )
 }
 

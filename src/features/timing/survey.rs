@@ -2,6 +2,7 @@
 
 use super::clock::{Clock, Hung};
 use super::habit::{Anchor, Habit, References};
+use super::step::{Phase, PhaseClass};
 use super::table::FARTHEST;
 use super::{EndMode, StartMode};
 use crate::features::Skeleton;
@@ -77,17 +78,21 @@ pub(super) fn references(
 pub(super) struct HungSpan {
     pub(super) start: Hung<StartMode>,
     pub(super) end: Hung<EndMode>,
-    /// Whether its service has waited for long before.
-    pub(super) waited: bool,
+    /// How far its service was into the period of its waits.
+    pub(super) phase: PhaseClass,
 }
 
-/// How start and end of every span hang, given the habits of its (operation, parent operation), and its
-/// service. The clock has begun.
+/// How start and end of every span hang, given the habits of its (operation, parent operation), its
+/// service, and whether it is a call to what a coarse clock times. The clock has begun.
 pub(super) fn hung(
     trace: &Trace,
     skeleton: &Skeleton,
     habit: impl Fn(usize) -> Habit,
-    service: impl Fn(usize) -> Option<u16>,
+    (service, tick, calls): (
+        impl Fn(usize) -> Option<u16>,
+        impl Fn(usize) -> Option<u64>,
+        impl Fn(usize) -> bool,
+    ),
     clock: &mut Clock,
 ) -> Result<Vec<HungSpan>, Unencodable> {
     let deferred = |at| habit(at).anchor == Anchor::Parent;
@@ -114,10 +119,24 @@ pub(super) fn hung(
         {
             start = (StartMode::InStep, told);
         }
-        let waited = clock.phase(service, place.parent).is_some();
-        let end = end(&references[at], habit(at));
+        // Of what a call takes longer than its callee, the smaller part is told: that before or that behind it.
+        if let (Some(latest), Some(tick)) = (clock.latest(place), tick(at)) {
+            let begin = place
+                .parent
+                .map_or(0, |parent| clock.starts()[parent as usize]);
+            let behind = latest - span.start;
+            if behind < span.start - begin
+                && let Ok(told) = u64::try_from(behind.saturating_add_unsigned(tick))
+            {
+                start = (StartMode::BeforeCallersEnd, told);
+            }
+        }
+        let phase = Phase::class(clock.phase(service, place.parent));
+        // The only child stands right behind.
+        let callee = calls(at).then(|| &references[at + 1]);
+        let end = end(&references[at], callee, habit(at));
         clock.push(skeleton, (at, service), span.start, end);
-        told.push(HungSpan { start, end, waited });
+        told.push(HungSpan { start, end, phase });
     }
     clock.finish(skeleton);
     for (at, HungSpan { end, .. }) in told.iter_mut().enumerate() {
@@ -128,8 +147,13 @@ pub(super) fn hung(
     Ok(told)
 }
 
-fn end(references: &References, habit: Habit) -> Hung<EndMode> {
+fn end(references: &References, callee: Option<&References>, habit: Habit) -> Hung<EndMode> {
     use EndMode::*;
+    // By how much a call takes longer than what it calls.
+    let longer = callee.and_then(|callee| {
+        let longer = (references.end - references.start) - (callee.end - callee.start);
+        u64::try_from(longer).ok()
+    });
     let overlapped = references.later.filter(|&(_, next)| references.end > next);
     let (from, after, before) = match (habit.anchor, overlapped) {
         (Anchor::Parent, _) => match references.parent {
@@ -139,6 +163,7 @@ fn end(references: &References, habit: Habit) -> Hung<EndMode> {
         (Anchor::Later, Some((later, _))) => (later, AfterLater, BeforeLater),
         (Anchor::Next, Some((_, next))) => (next, AfterNext, BeforeNext),
         _ if references.is_over() => (references.start, Duration, Duration),
+        _ if let Some(longer) = longer => return (AfterCallee, longer),
         _ if habit.last_start => (references.last_start, AfterLastStart, BeforeLastStart),
         _ => (references.children, AfterChildren, BeforeChildren),
     };

@@ -51,6 +51,35 @@ pub(super) const BELOW: u8 = 0;
 /// The last escape: for distances that the bins do not cover, in their middle or above.
 pub(super) const ABOVE: u8 = (BINS - 1) as u8;
 
+/// What is left of the weight of a bin that holds nothing of a grid.
+const NOTHING: f64 = 1e-6;
+
+/// Distances that are a whole number of ticks from each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Grid {
+    /// Nanoseconds, at least 1.
+    tick: u64,
+    /// The least of the distances.
+    first: u64,
+}
+
+impl Grid {
+    /// That with this distance, or one of the others with it.
+    pub(super) fn through(tick: u64, distance: i64) -> Self {
+        let tick = tick.clamp(1, FARTHEST);
+        Self {
+            tick,
+            first: distance.rem_euclid(tick as i64) as u64,
+        }
+    }
+
+    /// The least distance that is not below this one.
+    fn next(self, distance: u64) -> u64 {
+        let behind = distance.saturating_sub(self.first);
+        self.first + behind.div_ceil(self.tick) * self.tick
+    }
+}
+
 /// The bins of one context.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Table {
@@ -186,6 +215,44 @@ impl Table {
         // A position that is no number, or beyond the bin, is taken for its first.
         let unit = unit.map_or(self.edges[usize::from(bin) - 1], |it| it.at(within));
         (unit - 1).saturating_mul(self.tick).min(FARTHEST - 1)
+    }
+
+    /// Leaves of the weights of bins what they hold on a grid. Where the grid is finer than a bin that is all of
+    /// it; a bin that holds nothing of the grid has next to no weight.
+    pub(super) fn leave(&self, grid: Grid, weights: &mut [f32; BINS]) {
+        if !self.is_finer(grid) {
+            return;
+        }
+        for (bin, weight) in weights.iter_mut().enumerate().take(ABOVE.into()).skip(1) {
+            let (low, high) = (self.edges[bin - 1] - 1, self.edges[bin] - 1);
+            if high > low {
+                let places = (grid.next(high) - grid.next(low)) as f64;
+                let share = places / (high - low) as f64;
+                *weight *= share.max(NOTHING) as f32;
+            }
+        }
+    }
+
+    /// The position in a bin that is nearest to this one and stands for a distance on a grid; itself, where
+    /// the bin holds none.
+    pub(super) fn on_grid(&self, grid: Grid, bin: u8, within: f64) -> f64 {
+        if !self.is_finer(grid) || bin == BELOW || bin >= ABOVE {
+            return within;
+        }
+        let at = usize::from(bin);
+        let (low, high) = (self.edges[at - 1] - 1, self.edges[at] - 1);
+        let distance = self.distance(bin, within);
+        let after = grid.next(distance);
+        let before = after.checked_sub(grid.tick);
+        let fits = |distance: &u64| (low..high).contains(distance);
+        let nearest = before.into_iter().chain([after]).filter(fits);
+        let nearest = nearest.min_by_key(|&place| place.abs_diff(distance));
+        nearest.map_or(within, |distance| self.code(distance).1)
+    }
+
+    /// Whether its own values are on no grid that has to do with this one.
+    fn is_finer(&self, grid: Grid) -> bool {
+        self.tick == 1 && grid.tick > 1
     }
 
     /// A distance in the middle of a bin.
@@ -435,7 +502,7 @@ pub(super) fn score(level: f32) -> f32 {
     (level / (1.0 - level)).ln() / 1.702
 }
 
-fn gcd(a: u64, b: u64) -> u64 {
+pub(super) fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
@@ -532,6 +599,44 @@ mod tests {
             }
         }
         check(&table, 256 * 20 + 1);
+    }
+
+    #[test]
+    fn a_clock_with_coarse_ticks_leaves_of_each_bin_what_it_can_show() {
+        // Even from 1 to 3 ms, and a hundredth below 20 ms.
+        let table = table((0..10_000).map(|value| match value % 100 {
+            0 => 3_000_000 + value * 1_699,
+            _ => 1_000_000 + value * 199 + 1,
+        }));
+        let grid = Grid::through(1_000_000, -300_000);
+        let mut weights = table.shares();
+        table.leave(grid, &mut weights);
+        let total: f32 = weights[1..BINS - 1].iter().sum();
+        let mut places = std::collections::BTreeMap::<u64, f32>::new();
+        for bin in 1..ABOVE {
+            for draw in 0..100 {
+                let within = (f64::from(draw) + 0.5) / 100.0;
+                let distance = table.distance(bin, table.on_grid(grid, bin, within));
+                let weight = weights[usize::from(bin)] / total / 100.0;
+                *places.entry(distance).or_default() += weight;
+                assert!(
+                    distance % 1_000_000 == 700_000 || weight < 1e-6,
+                    "{distance}"
+                );
+                let same = table.on_grid(grid, bin, table.code(distance).1);
+                assert_eq!(table.distance(bin, same), distance);
+            }
+        }
+        // Of its places the two in the even part have the same share, as the part has of all values.
+        for place in [1_700_000, 2_700_000] {
+            assert!((places[&place] - 0.495).abs() < 0.03, "{places:?}");
+        }
+        // A finer grid than the bins leaves weights as they are.
+        let mut same = table.shares();
+        table.leave(Grid::through(10, 3), &mut same);
+        for (same, share) in same.iter().zip(table.shares()) {
+            assert!((same - share).abs() <= share * 0.1, "{same} {share}");
+        }
     }
 
     #[test]

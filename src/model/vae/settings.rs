@@ -109,8 +109,8 @@ impl Default for VaeSettings {
             beta_node: 1.0,
             arities: 256,
             features: 36,
-            start_modes: 4,
-            end_modes: 13,
+            start_modes: 5,
+            end_modes: 14,
             bins: 42,
             max_spans: 2_000,
         }

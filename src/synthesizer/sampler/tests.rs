@@ -68,8 +68,8 @@ fn example(spans: usize, rng: &mut chance::Rng) -> Example {
             within: rng.random(),
         };
         let fits = |bits: u16| (0..13).filter(|mode| bits >> mode & 1 == 1).collect();
-        let start = code(fits(crate::features::start_fits(place.index, false)));
-        let bits = crate::features::end_fits(place, false);
+        let start = code(fits(crate::features::start_fits(place.index, false, false)));
+        let bits = crate::features::end_fits(place, false, false);
         example.end.push(code(fits(bits)));
         example
             .start

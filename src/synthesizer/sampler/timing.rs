@@ -373,6 +373,7 @@ impl Timing {
                     choose.choose(drawing.number, at, Event::StartBin, weights, allowed)
                 });
                 (starts[trace].bin, starts[trace].within) = (bin, choose.number(drawing.number));
+                starts[trace] = drawing.hearing.ticked(starts[trace]);
             }
             drawing.hearing.started(starts[trace]);
             let bin = usize::from(starts[trace].bin);
