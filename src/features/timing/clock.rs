@@ -298,7 +298,10 @@ impl Clock {
 
     /// How long the last child takes.
     fn callee(&self, at: usize) -> i64 {
-        let took = |child: u32| self.ends[child as usize] - self.starts[child as usize];
+        let took = |child: u32| {
+            let child = child as usize;
+            self.ends[child].saturating_sub(self.starts[child])
+        };
         self.last_child[at].map_or(0, took)
     }
 

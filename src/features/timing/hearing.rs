@@ -179,14 +179,18 @@ impl<'a> Hearing<'a> {
         weights
     }
 
-    /// A start that was drawn, at the nearest time in its bin that the span's clock can show.
+    /// A start that was drawn, at the nearest time that the span's clock can show.
     pub fn ticked(&self, start: TimeCode) -> TimeCode {
         let mode = StartMode::from_number(start.mode);
-        let within = match self.grid(mode) {
-            Some(grid) => self.start(mode).on_grid(grid, start.bin, start.within),
-            None => start.within,
+        let Some(grid) = self.grid(mode) else {
+            return start;
         };
-        TimeCode { within, ..start }
+        let (bin, within) = self.start(mode).on_grid(grid, start.bin, start.within);
+        TimeCode {
+            bin,
+            within,
+            ..start
+        }
     }
 
     fn grid(&self, mode: StartMode) -> Option<Grid> {

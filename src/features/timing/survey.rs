@@ -124,7 +124,7 @@ pub(super) fn hung(
             let begin = place
                 .parent
                 .map_or(0, |parent| clock.starts()[parent as usize]);
-            let behind = latest - span.start;
+            let behind = latest.saturating_sub(span.start);
             if behind < span.start - begin
                 && let Ok(told) = u64::try_from(behind.saturating_add_unsigned(tick))
             {

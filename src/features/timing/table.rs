@@ -233,21 +233,22 @@ impl Table {
         }
     }
 
-    /// The position in a bin that is nearest to this one and stands for a distance on a grid; itself, where
-    /// the bin holds none.
-    pub(super) fn on_grid(&self, grid: Grid, bin: u8, within: f64) -> f64 {
+    /// The nearest distance on a grid to one that was drawn: in the same bin, if that holds any.
+    pub(super) fn on_grid(&self, grid: Grid, bin: u8, within: f64) -> (u8, f64) {
         if !self.is_finer(grid) || bin == BELOW || bin >= ABOVE {
-            return within;
+            return (bin, within);
         }
         let at = usize::from(bin);
         let (low, high) = (self.edges[at - 1] - 1, self.edges[at] - 1);
         let distance = self.distance(bin, within);
         let after = grid.next(distance);
         let before = after.checked_sub(grid.tick);
-        let fits = |distance: &u64| (low..high).contains(distance);
-        let nearest = before.into_iter().chain([after]).filter(fits);
-        let nearest = nearest.min_by_key(|&place| place.abs_diff(distance));
-        nearest.map_or(within, |distance| self.code(distance).1)
+        let both = before.into_iter().chain([after]);
+        let nearest = both.min_by_key(|place| {
+            let outside = !(low..high).contains(place);
+            (outside, place.abs_diff(distance))
+        });
+        nearest.map_or((bin, within), |distance| self.code(distance))
     }
 
     /// Whether its own values are on no grid that has to do with this one.
@@ -616,15 +617,14 @@ mod tests {
         for bin in 1..ABOVE {
             for draw in 0..100 {
                 let within = (f64::from(draw) + 0.5) / 100.0;
-                let distance = table.distance(bin, table.on_grid(grid, bin, within));
+                let (at, place) = table.on_grid(grid, bin, within);
+                let distance = table.distance(at, place);
                 let weight = weights[usize::from(bin)] / total / 100.0;
                 *places.entry(distance).or_default() += weight;
-                assert!(
-                    distance % 1_000_000 == 700_000 || weight < 1e-6,
-                    "{distance}"
-                );
-                let same = table.on_grid(grid, bin, table.code(distance).1);
-                assert_eq!(table.distance(bin, same), distance);
+                assert_eq!(distance % 1_000_000, 700_000);
+                assert!(at == bin || weight < 1e-6, "{distance}");
+                let (same, within) = table.on_grid(grid, at, place);
+                assert_eq!(table.distance(same, within), distance);
             }
         }
         // Of its places the two in the even part have the same share, as the part has of all values.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::choice::{Choose, Event, Outcome};
 use super::*;
 use crate::chance;
-use crate::features::{Skeleton, lesson};
+use crate::features::{SampledSpan, Skeleton, lesson};
 use crate::model::vae::VaeSettings;
 use crate::model::{Example, TimeCode, Vae};
+use crate::trace::{Span, SpanKind, StatusCode, Symbol, Trace};
 
 const TOKENS: u32 = 21;
 
@@ -341,4 +342,49 @@ fn the_same_chance_draws_the_same_and_other_chance_something_else() {
     let draw = |seed| sampler(&vae(1)).sample_many(&mut chance::stream(seed, "draw"), 70, None);
     assert_eq!(draw(4), draw(4));
     assert_ne!(draw(4), draw(5));
+}
+
+#[test]
+fn what_a_coarse_clock_times_is_drawn_on_its_ticks() {
+    const TICK: i64 = 1_000_000;
+    let span = |parent, start, duration| Span {
+        parent,
+        service: Symbol(0),
+        operation: Symbol(0),
+        profile: Symbol(0),
+        kind: SpanKind::Unspecified,
+        status: StatusCode::Unset,
+        start,
+        duration,
+    };
+    let observed: Vec<Trace> = (0..400)
+        .map(|at| {
+            let call = 300_000 + at * 7_919 % TICK;
+            let server = (call + 2_000 * at) / TICK * TICK;
+            let spans = vec![
+                span(None, 0, 9_000_000),
+                span(Some(0), call, 4_000_000 + at as u64 * 13),
+                span(Some(1), server, 2_000_000 + at as u64 * 17),
+            ];
+            Trace::new(spans, Vec::new()).unwrap()
+        })
+        .collect();
+    let tokens = [0, 1, 2].map(Token);
+    let coder = Coder::fit(observed.iter().map(|trace| (trace, &tokens[..])));
+    let weights = vae(4).weights();
+    let services: Vec<u32> = vec![0; TOKENS as usize];
+    let mut sampler = VaeSampler::new(&weights, Arc::new(coder), services.into()).unwrap();
+    let drawn = sampler.sample_many(&mut chance::stream(4, "draw"), 100, None);
+    let spans = drawn.iter().flat_map(|drawn| &drawn.spans[1..]);
+    let (timed, free): (Vec<_>, Vec<_>) = spans.partition(|span| span.token == Token(2));
+    let on_tick = |spans: &[&SampledSpan]| {
+        let on = spans.iter().filter(|span| span.start % TICK == 0);
+        on.count() as f64 / spans.len() as f64
+    };
+    assert!(
+        timed.len() > 100 && on_tick(&timed) > 0.99,
+        "{}",
+        on_tick(&timed)
+    );
+    assert!(on_tick(&free) < 0.01, "{}", on_tick(&free));
 }
