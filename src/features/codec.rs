@@ -370,6 +370,31 @@ mod tests {
     }
 
     #[test]
+    fn what_has_failed_has_bins_of_its_own_where_enough_have() {
+        // Of the calls some fail, in a tenth of the time; `build` has every third span fail.
+        let trace = |at: u64| {
+            let (long, short) = (1_000_000 + at * 997, 100_000 + at * 89);
+            build(&[
+                (0, 0, 9_000_000, 0),
+                (0, 10, long, 1),
+                (1, 3_000_000, short, 1),
+            ])
+        };
+        let traces: Vec<_> = (0..300).map(trace).collect();
+        assert_eq!(traces[0].0.spans()[2].status, StatusCode::Error);
+        let coder = fit(&traces);
+        for at in [1, 2] {
+            let bin = |(trace, tokens): &(Trace, Vec<Token>)| {
+                let example = encode(trace, tokens, vec![0; 3], &coder).unwrap();
+                example.end[at].bin
+            };
+            let bins: std::collections::BTreeSet<u8> = traces.iter().map(bin).collect();
+            assert!(bins.len() > 30, "span {at}: {bins:?}");
+        }
+        traces.iter().for_each(|trace| check(trace, &coder));
+    }
+
+    #[test]
     fn long_waits_that_end_in_step_are_told_from_the_one_before() {
         // Each call takes what is left of a period of 100 ms; the root ends in step as well.
         let trace = |at: i64| {

@@ -1,7 +1,7 @@
-//! The tree of a trace without its times: where each span stands.
+//! The tree of a trace without its times: where each span stands, and whether it has failed.
 
 use crate::model::Example;
-use crate::trace::Trace;
+use crate::trace::{StatusCode, Trace};
 
 /// Where one span stands in the tree. Positions count in depth-first pre-order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,6 +20,8 @@ pub struct Place {
     pub children: u32,
     /// How many spans its subtree has, itself included.
     pub size: u32,
+    /// Whether its status is an error, if statuses were read.
+    pub failed: bool,
 }
 
 /// The places of all spans of a trace. Its buffers are used again by [`Skeleton::read`].
@@ -35,6 +37,9 @@ impl Skeleton {
     pub fn of_example(example: &Example) -> Self {
         let mut skeleton = Self::default();
         skeleton.read(&example.arity);
+        for (place, &status) in skeleton.places.iter_mut().zip(&example.status) {
+            place.failed = status == StatusCode::Error as u8;
+        }
         skeleton
     }
 
@@ -44,6 +49,7 @@ impl Skeleton {
         skeleton.clear(trace.spans().len());
         for (at, span) in (0_u32..).zip(trace.spans()) {
             skeleton.add(at, span.parent);
+            skeleton.places[at as usize].failed = span.status == StatusCode::Error;
         }
         skeleton.sum();
         skeleton

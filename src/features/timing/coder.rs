@@ -393,9 +393,8 @@ impl Coder {
         tokens: &[Token],
         (at, phase): (usize, PhaseClass),
     ) -> ([f32; super::START_MODES], [f32; super::END_MODES]) {
-        let spots = spot::wider(spot::of(&skeleton.places()[at], tokens, at, phase));
-        let known = spots.iter().find_map(|spot| self.modes.get(spot));
-        let shares = known.unwrap_or(&spot::EVEN);
+        let spot = spot::of(&skeleton.places()[at], tokens, at, phase);
+        let shares = spot::known(&self.modes, spot);
         let (mut starts, mut ends) = ([0.0; super::START_MODES], [0.0; super::END_MODES]);
         let (start, end) = shares.split_at(super::START_MODES);
         starts.copy_from_slice(start);
@@ -410,8 +409,7 @@ impl Coder {
         (at, phase): (usize, PhaseClass),
         slot: u8,
     ) -> &Table {
-        let find = |slot, most_wide| {
-            let context = context(&skeleton.places()[at], tokens, at, slot);
+        let find = |context: Context, most_wide| {
             if let Some(aspect) = self.aspects.get(&context) {
                 let part = (context, aspect.of(skeleton, tokens, at));
                 if let Some(table) = self.split.get(&part) {
@@ -424,13 +422,23 @@ impl Coder {
                 contexts.filter(|&(wide, _)| wide <= most_wide && (wide > 0 || has_child));
             contexts.find_map(|(_, context)| self.tables.get(&context))
         };
-        let of_waited = match known(slot, phase) {
-            plain if plain == slot => None,
-            waited => find(waited, 2),
-        };
-        of_waited
-            .or_else(|| find(slot, 3))
-            .unwrap_or(&self.unfitted)
+        let own = context(&skeleton.places()[at], tokens, at, slot);
+        let waited = known(slot, phase);
+        // With too few values of failed spans, those of others stand in, and so with known phases.
+        let failed = spot::not_failed(own.0).map(|token| (token, own.1, own.2, own.3, own.4));
+        for of in [Some(own), failed].into_iter().flatten() {
+            let with = (waited != slot).then_some((of.0, of.1, of.2, waited, of.4));
+            let most_wide = if failed.is_some_and(|failed| failed != of) {
+                2
+            } else {
+                3
+            };
+            let found = with.and_then(|with| find(with, 2));
+            if let Some(table) = found.or_else(|| find(of, most_wide)) {
+                return table;
+            }
+        }
+        &self.unfitted
     }
 }
 
@@ -471,7 +479,7 @@ fn end_slot(mode: EndMode) -> u8 {
 
 fn context(place: &Place, tokens: &[Token], at: usize, slot: u8) -> Context {
     (
-        tokens[at].0,
+        spot::own_token(place, tokens, at),
         parent_token(place, tokens),
         child_token(place, tokens, at),
         slot,

@@ -13,6 +13,9 @@ pub(super) const INDICES: u32 = 2;
 /// In place of a token: no matter which.
 pub(super) const ANY: u32 = u32::MAX;
 
+/// Added to the token of a span that has failed: what fails takes another time.
+const FAILED: u32 = 1 << 31;
+
 /// In place of a token: there is no such span.
 pub(super) const NONE: u32 = u32::MAX - 1;
 
@@ -35,7 +38,7 @@ pub(super) type ModeShares = [f32; MODES];
 pub(super) const MODES: usize = super::START_MODES + super::END_MODES;
 
 /// Shares where nothing was counted.
-pub(super) const EVEN: ModeShares = {
+static EVEN: ModeShares = {
     let mut shares = [1.0 / super::END_MODES as f32; MODES];
     let mut at = 0;
     while at < super::START_MODES {
@@ -56,6 +59,20 @@ pub(super) fn wider((token, parent, child, index, followed, phase): Spot) -> [Sp
         (token, ANY, leaf, index, followed, waited),
         (ANY, ANY, leaf, index, followed, waited),
     ]
+}
+
+/// The shares of a spot, or of the next that stands in for it. Where too few of its kind have failed, those stand
+/// in that have not.
+pub(super) fn known(shares: &HashMap<Spot, ModeShares, FixedState>, spot: Spot) -> &ModeShares {
+    let find = |spots: &[Spot]| spots.iter().find_map(|spot| shares.get(spot));
+    let found = match not_failed(spot.0) {
+        None => find(&wider(spot)),
+        Some(token) => {
+            let plain = (token, spot.1, spot.2, spot.3, spot.4, spot.5);
+            find(&wider(spot)[..LEVELS - 1]).or_else(|| find(&wider(plain)))
+        }
+    };
+    found.unwrap_or(&EVEN)
 }
 
 /// Shares of modes, each spot's smoothed by those of the next wider one.
@@ -93,9 +110,19 @@ pub(super) fn shares(
     shares
 }
 
+/// The token of a span, told apart if it has failed.
+pub(super) fn own_token(place: &Place, tokens: &[Token], at: usize) -> u32 {
+    tokens[at].0 | if place.failed { FAILED } else { 0 }
+}
+
+/// The same token of one that has not failed, if that is another.
+pub(super) fn not_failed(token: u32) -> Option<u32> {
+    (token < NONE && token & FAILED != 0).then_some(token & !FAILED)
+}
+
 pub(super) fn of(place: &Place, tokens: &[Token], at: usize, phase: PhaseClass) -> Spot {
     (
-        tokens[at].0,
+        own_token(place, tokens, at),
         parent_token(place, tokens),
         child_token(place, tokens, at),
         place.index.min(INDICES),

@@ -53,8 +53,7 @@ pub(super) struct Timed<'a> {
 
 impl<'a> Timed<'a> {
     pub(super) fn new(number: usize, code: usize, example: &'a Example) -> Self {
-        let mut skeleton = Skeleton::default();
-        skeleton.read(&example.arity);
+        let skeleton = Skeleton::of_example(example);
         Self {
             number,
             code,
