@@ -38,7 +38,8 @@ pub const LIMITS: &str = "Masks and clipping: there is no mask of structures or 
     drawn where it says something (no gap to a sibling without one); a distance in time lies within \
     the bins of its context, which end at the least and the largest training value (the two bins \
     beyond are for encoding only); a start is never before an earlier sibling's, and an end never \
-    before its start; where all training starts of a label lie on the ticks of a coarse clock, drawn ones do. So there is no variant with a mask or without clipping to compare with.";
+    before its start; where all training starts of a label lie on the ticks of a coarse clock, drawn \
+    ones do. So there is no variant with a mask or without clipping to compare with.";
 
 /// What z_v is in an ablation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -371,21 +371,30 @@ mod tests {
 
     #[test]
     fn what_has_failed_has_bins_of_its_own_where_enough_have() {
-        // Of the calls some fail, in a tenth of the time; `build` has every third span fail.
+        // Of the calls from the third on one fails, in a tenth of the time; `build` has every third span fail.
         let trace = |at: u64| {
             let (long, short) = (1_000_000 + at * 997, 100_000 + at * 89);
-            build(&[
-                (0, 0, 9_000_000, 0),
-                (0, 10, long, 1),
-                (1, 3_000_000, short, 1),
-            ])
+            let call = |index: usize| {
+                let duration = if index == 4 { short } else { long };
+                (index, 10 + index as i64 * 2_000_000, duration, 1)
+            };
+            let calls = (0..5).map(call);
+            build(
+                &[(0, 0, 20_000_000, 0)]
+                    .into_iter()
+                    .chain(calls)
+                    .collect::<Vec<_>>(),
+            )
         };
         let traces: Vec<_> = (0..300).map(trace).collect();
-        assert_eq!(traces[0].0.spans()[2].status, StatusCode::Error);
+        for (at, fails) in [(3, false), (4, false), (5, true)] {
+            let status = traces[0].0.spans()[at].status;
+            assert_eq!(status == StatusCode::Error, fails);
+        }
         let coder = fit(&traces);
-        for at in [1, 2] {
+        for at in 3..6 {
             let bin = |(trace, tokens): &(Trace, Vec<Token>)| {
-                let example = encode(trace, tokens, vec![0; 3], &coder).unwrap();
+                let example = encode(trace, tokens, vec![0; 6], &coder).unwrap();
                 example.end[at].bin
             };
             let bins: std::collections::BTreeSet<u8> = traces.iter().map(bin).collect();

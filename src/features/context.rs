@@ -6,10 +6,6 @@
 use super::timing::{Clock, Coder, Hearing, Voices};
 use super::{Place, Skeleton, Token};
 use crate::model::TimeCode;
-use crate::trace::StatusCode;
-
-/// The status of a span that has failed.
-const FAILED: u8 = StatusCode::Error as u8;
 
 /// Numbers per step, in the order of [`NAMES`].
 pub const FEATURES: usize = NAMES.len();
@@ -90,7 +86,7 @@ pub struct Memory {
 
 /// A walk over the spans of one trace in pre-order: features before each span, codes after.
 ///
-/// Skeleton, tokens and statuses of the whole trace are known from the start; times are not.
+/// Skeleton, with what has failed, and tokens of the whole trace are known from the start; times are not.
 /// Nothing is allocated per step, nor per trace once the memory has grown to its size.
 #[derive(Debug)]
 pub struct Walk<'a> {
@@ -98,21 +94,19 @@ pub struct Walk<'a> {
     services: &'a [u32],
     skeleton: &'a Skeleton,
     tokens: &'a [Token],
-    statuses: &'a [u8],
     /// Whether any span has failed.
     failed: bool,
     memory: &'a mut Memory,
 }
 
 impl<'a> Walk<'a> {
-    /// A walk from the root. `services` is [`super::Vocabulary::services`]; one token and one status
+    /// A walk from the root. `services` is [`super::Vocabulary::services`]; one token
     /// per span.
     pub fn new(
         coder: &'a Coder,
         services: &'a [u32],
         skeleton: &'a Skeleton,
         tokens: &'a [Token],
-        statuses: &'a [u8],
         memory: &'a mut Memory,
     ) -> Self {
         memory.clock.begin(coder);
@@ -130,8 +124,7 @@ impl<'a> Walk<'a> {
             services,
             skeleton,
             tokens,
-            statuses,
-            failed: statuses.contains(&FAILED),
+            failed: skeleton.places().iter().any(|place| place.failed),
             memory,
         }
     }
@@ -208,7 +201,8 @@ impl<'a> Walk<'a> {
 
     /// Whether there is such a span, and it has failed.
     fn failed(&self, at: Option<usize>) -> f32 {
-        yes(at.and_then(|at| self.statuses.get(at)) == Some(&FAILED))
+        let place = at.and_then(|at| self.skeleton.places().get(at));
+        yes(place.is_some_and(|place| place.failed))
     }
 
     /// Gives the next span, whose features were asked for, its start and its end.
@@ -301,14 +295,7 @@ mod tests {
         let services = [0, 1, 1];
         // Twice with one memory: nothing of the first walk may be left.
         for _ in 0..2 {
-            let mut walk = Walk::new(
-                &coder,
-                &services,
-                &skeleton,
-                &tokens,
-                &example.status,
-                &mut memory,
-            );
+            let mut walk = Walk::new(&coder, &services, &skeleton, &tokens, &mut memory);
             let mut told = Vec::new();
             for at in 0..4 {
                 let hearing = walk.hearing();
@@ -400,7 +387,7 @@ mod tests {
         let skeleton = Skeleton::of_example(&example);
         let tokens: Vec<Token> = example.tokens.iter().copied().map(Token).collect();
         let (coder, mut memory) = (Coder::default(), Memory::default());
-        let mut walk = Walk::new(&coder, &[], &skeleton, &tokens, &[], &mut memory);
+        let mut walk = Walk::new(&coder, &[], &skeleton, &tokens, &mut memory);
         while walk.at() < skeleton.len() {
             let hearing = walk.hearing();
             walk.step(&hearing);

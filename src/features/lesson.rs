@@ -16,8 +16,7 @@ pub fn lesson(
     let skeleton = Skeleton::of_example(&example);
     let tokens: Vec<Token> = example.tokens.iter().copied().map(Token).collect();
     let mut lesson = Lesson::default();
-    let statuses = &example.status;
-    let mut walk = Walk::new(coder, services, &skeleton, &tokens, statuses, memory);
+    let mut walk = Walk::new(coder, services, &skeleton, &tokens, memory);
     for (&start, &end) in example.start.iter().zip(&example.end) {
         let mut hearing = walk.hearing();
         lesson.told.extend(walk.step(&hearing));

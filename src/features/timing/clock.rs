@@ -1,9 +1,7 @@
 //! The times of a trace, resolved span by span in pre-order.
 
-use std::sync::Arc;
-
-use super::step::{Phase, Quotas, Steps, Wait};
-use super::table::Grid;
+use super::step::{Phase, Steps, Wait};
+use super::tick::Grid;
 use super::{Coder, EndMode, START_MODES, StartMode};
 use crate::features::{Place, Skeleton};
 
@@ -39,11 +37,6 @@ impl Clock {
     /// Before a trace that is told with this coder; buffers stay.
     pub fn begin(&mut self, coder: &Coder) {
         let (quotas, services) = coder.quotas();
-        self.begin_with(quotas, services);
-    }
-
-    /// The same, with quotas and so many services.
-    pub(super) fn begin_with(&mut self, quotas: &Arc<Quotas>, services: usize) {
         self.steps.clear(quotas, services);
         self.services.clear();
         self.in_step.clear();

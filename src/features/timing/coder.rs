@@ -1,4 +1,4 @@
-//! What training traces taught about times: habits and quantile bins per context.
+//! What training traces taught about times: habits, shares of modes, bins, and who hears whom.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -6,51 +6,25 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 
-use super::aspect::{self, ASPECTS, Aspect};
+use super::aspect::Aspect;
+use super::bins::{self, Bins, Context, Slot, Values};
 use super::clock::Clock;
 use super::confidant::{self, Classes, Listener, Listeners, Teller, Told};
 use super::habit::{self, Anchor, Habit, References};
-use super::spot::{self, ANY, INDICES, MODES, ModeShares, NONE, Spot, child_token, parent_token};
-use super::step::{PhaseClass, Quotas, TOLD, Wait};
+use super::spot::{self, MODES, ModeShares, Spot, parent_token};
+use super::step::{PhaseClass, Quotas, Wait};
 use super::survey::{self, HungSpan};
-use super::table::{Table, gcd};
+use super::table::Table;
+use super::tick;
 use super::{EndMode, StartMode};
 use crate::features::{Place, Skeleton, Token};
 use crate::trace::Trace;
-
-/// Values that bins of (operation, parent operation, first child's operation, mode, sibling index)
-/// need; with fewer, those without the child are used, and with too few of these, those of
-/// (operation, mode).
-const FINE_VALUES: usize = 150;
-
-/// Values that must have an aspect in common to have bins of their own. Bins of fewer follow the chance of
-/// their training traces more closely than they tell apart what differs.
-const SPLIT_VALUES: usize = 600;
-
-/// Values that bins of (operation, mode) need; with fewer, those of the mode are used.
-const COARSE_VALUES: usize = 30;
-
-/// Contexts with bins of their own, at most.
-const MAX_TABLES: usize = 16_384;
 
 /// Spans that the period of long waits is found from, at most.
 const STEPPED: usize = 200_000;
 
 /// In place of a service.
 const NOBODY: u16 = u16::MAX;
-
-/// Ticks of a clock that are coarse enough to matter, in nanoseconds, and spans that it takes to be sure of them.
-const COARSE: u64 = 1_000;
-const TICKED: u32 = 100;
-
-/// What is added to the number of a mode in whose bins waits are, where the phase of the service is known, for its
-/// long waits have a mode of their own there; and to that of such a mode where another's wait says the phase,
-/// for that is known less exactly.
-const KNOWN: u8 = 64;
-
-/// Whose bins: (token, parent token, first child's token, start mode or end mode after the start
-/// modes, sibling index).
-type Context = (u32, u32, u32, u8, u32);
 
 /// Whose habit: (token, parent token, whether it has no children).
 type Pair = (u32, u32, bool);
@@ -60,15 +34,13 @@ type Pair = (u32, u32, bool);
 /// Fitted to training traces as a whole ([`Coder::fit`]) and never changed after that: what was
 /// encoded with one is to be decoded with the same. To follow a system, fit a new one to the
 /// traces at hand now and encode them again; levels keep their meaning, so that weights carry
-/// over. The same traces in the same order give the same coder.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// over. The same traces in the same order give the same coder. One that has seen nothing has wide
+/// bins for everything and holds no span open.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(try_from = "Saved", into = "Saved")]
 pub struct Coder {
     habits: HashMap<Pair, Habit, FixedState>,
-    tables: HashMap<Context, Table, FixedState>,
-    /// What tells most about the times of a context, and the bins of those that have it in common.
-    aspects: HashMap<Context, Aspect, FixedState>,
-    split: HashMap<(Context, u32), Table, FixedState>,
+    bins: Bins,
     modes: HashMap<Spot, ModeShares, FixedState>,
     listeners: Listeners,
     voices: Vec<[Classes; 2]>,
@@ -77,7 +49,6 @@ pub struct Coder {
     services: Vec<u16>,
     /// The ticks of the clock that starts of each token are read from, in nanoseconds; 1 where they are fine.
     ticks: Vec<u64>,
-    unfitted: Table,
 }
 
 /// A coder as a checkpoint holds it: in order.
@@ -93,25 +64,6 @@ struct Saved {
     quotas: Quotas,
     services: Vec<u16>,
     ticks: Vec<u64>,
-}
-
-impl Default for Coder {
-    /// A coder that has seen nothing: wide bins for everything, no span held open.
-    fn default() -> Self {
-        Self {
-            habits: HashMap::default(),
-            tables: HashMap::default(),
-            aspects: HashMap::default(),
-            split: HashMap::default(),
-            modes: HashMap::default(),
-            listeners: Listeners::default(),
-            voices: Vec::new(),
-            quotas: Arc::default(),
-            services: Vec::new(),
-            ticks: Vec::new(),
-            unfitted: Table::unfitted(),
-        }
-    }
 }
 
 impl Coder {
@@ -135,7 +87,7 @@ impl Coder {
             .filter(|(_, habit)| *habit != Habit::default())
             .collect();
         coder.services = services(traces.clone());
-        coder.ticks = ticks(traces.clone());
+        coder.ticks = tick::fit(traces.clone());
         coder.quotas = Arc::new(Quotas::fit(&coder.waits(traces.clone())));
         coder.survey(traces.clone());
         let told: Vec<Told> = traces
@@ -171,7 +123,7 @@ impl Coder {
     /// The ticks, in nanoseconds after the root's start, at which spans with a token start, if they are coarse.
     pub(super) fn tick(&self, token: Token) -> Option<u64> {
         let tick = self.ticks.get(token.0 as usize).copied();
-        tick.filter(|&tick| tick >= COARSE)
+        tick.filter(|&tick| tick > 1)
     }
 
     /// Whether a span is a call whose only child is timed by a clock with coarse ticks, and itself is not. Where
@@ -221,10 +173,7 @@ impl Coder {
                 continue;
             }
             let pair = |at: usize| pair(&skeleton.places()[at], tokens, at);
-            let deferred = |at| {
-                let habit = self.habits.get(&pair(at));
-                habit.is_some_and(|habit| habit.anchor == Anchor::Parent)
-            };
+            let deferred = |at| self.is_deferred(&skeleton, tokens, at);
             let Ok(references) = survey::references(trace, &skeleton, deferred) else {
                 continue;
             };
@@ -257,11 +206,10 @@ impl Coder {
         &self.voices
     }
 
-    /// Collects the distances of every context and fits the bins of those that have enough, and
-    /// counts the modes of every spot.
+    /// Collects the distances of every context and fits bins to them, and counts the modes of every spot.
     fn survey<'a>(&mut self, traces: impl Iterator<Item = (&'a Trace, &'a [Token])>) {
         let mut modes: BTreeMap<Spot, [u32; MODES]> = BTreeMap::new();
-        let mut values: BTreeMap<Context, Vec<(u64, [u32; ASPECTS])>> = BTreeMap::new();
+        let mut values = Values::new();
         for (trace, tokens) in traces {
             let skeleton = Skeleton::of_trace(trace);
             let Ok(hung) = self.hung(trace, &skeleton, tokens) else {
@@ -269,65 +217,19 @@ impl Coder {
             };
             for (at, HungSpan { start, end, phase }) in hung.into_iter().enumerate() {
                 let place = &skeleton.places()[at];
-                let aspects = Aspect::ALL.map(|aspect| aspect.of(&skeleton, tokens, at));
-                let mut keep = |slot, distance| {
-                    let context = context(place, tokens, at, known(slot, phase));
-                    values.entry(context).or_default().push((distance, aspects));
-                };
                 let counts = modes.entry(spot::of(place, tokens, at, phase)).or_default();
-                for slot in [start_slot(start.0), end_slot(end.0)] {
-                    counts[usize::from(slot)] += 1;
+                for slot in [Slot::start(start.0), Slot::end(end.0)] {
+                    counts[slot.number()] += 1;
                 }
-                if at > 0 {
-                    keep(start_slot(start.0), start.1);
+                let aspects = Aspect::ALL.map(|aspect| aspect.of(&skeleton, tokens, at));
+                let starts = (at > 0).then_some((Slot::start(start.0), start.1));
+                for (slot, distance) in starts.into_iter().chain([(Slot::end(end.0), end.1)]) {
+                    let context = bins::context(place, tokens, at, slot.at(phase));
+                    values.entry(context).or_default().push((distance, aspects));
                 }
-                keep(end_slot(end.0), end.1);
             }
         }
-        let mut coarse: BTreeMap<Context, Vec<u64>> = BTreeMap::new();
-        let mut finer: BTreeMap<Context, Vec<u64>> = BTreeMap::new();
-        for (&context, values) in &values {
-            let [_, middle, wide, widest] = wider(context);
-            for context in [wide, widest, middle] {
-                let to = if context == middle {
-                    &mut finer
-                } else {
-                    &mut coarse
-                };
-                let distances = values.iter().map(|(distance, _)| *distance);
-                to.entry(context).or_default().extend(distances);
-            }
-        }
-        values.retain(|_, distances| distances.len() >= FINE_VALUES);
-        let mut split: BTreeMap<(Context, u32), Vec<u64>> = BTreeMap::new();
-        for (&context, values) in &values {
-            let Some(aspect) = aspect::most_telling(values, SPLIT_VALUES) else {
-                continue;
-            };
-            self.aspects.insert(context, aspect);
-            for (distance, aspects) in values {
-                let value = aspects[aspect as usize];
-                split.entry((context, value)).or_default().push(*distance);
-            }
-        }
-        split.retain(|_, distances| distances.len() >= SPLIT_VALUES);
-        values.retain(|context, _| context.2 != NONE);
-        finer.retain(|_, distances| distances.len() >= FINE_VALUES);
-        coarse.retain(|context, distances| context.0 == ANY || distances.len() >= COARSE_VALUES);
-        // Coarse ones first: they stand in for whatever finds no room.
-        let values = values.into_iter().map(|(context, values)| {
-            let distances = values.into_iter().map(|(distance, _)| distance);
-            (context, distances.collect())
-        });
-        let fitted = coarse.into_iter().chain(finer).chain(values);
-        let fitted = fitted.take(MAX_TABLES);
-        self.tables = fitted
-            .map(|(context, mut distances)| (context, Table::fit(&mut distances)))
-            .collect();
-        let split = split.into_iter().take(MAX_TABLES - self.tables.len());
-        self.split = split
-            .map(|(part, mut distances)| (part, Table::fit(&mut distances)))
-            .collect();
+        self.bins = Bins::fit(values);
         self.modes = spot::shares(&modes);
     }
 
@@ -371,7 +273,7 @@ impl Coder {
         spot: (usize, PhaseClass),
         mode: StartMode,
     ) -> &Table {
-        self.table(skeleton, tokens, spot, start_slot(mode))
+        self.bins.of(skeleton, tokens, spot, Slot::start(mode))
     }
 
     /// The bins of a span's end in this mode.
@@ -382,7 +284,7 @@ impl Coder {
         spot: (usize, PhaseClass),
         mode: EndMode,
     ) -> &Table {
-        self.table(skeleton, tokens, spot, end_slot(mode))
+        self.bins.of(skeleton, tokens, spot, Slot::end(mode))
     }
 
     /// Shares of training spans per start mode and per end mode where this span stands; also of
@@ -401,90 +303,6 @@ impl Coder {
         ends.copy_from_slice(end);
         (starts, ends)
     }
-
-    fn table(
-        &self,
-        skeleton: &Skeleton,
-        tokens: &[Token],
-        (at, phase): (usize, PhaseClass),
-        slot: u8,
-    ) -> &Table {
-        let find = |context: Context, most_wide| {
-            if let Some(aspect) = self.aspects.get(&context) {
-                let part = (context, aspect.of(skeleton, tokens, at));
-                if let Some(table) = self.split.get(&part) {
-                    return Some(table);
-                }
-            }
-            let has_child = context.2 != NONE;
-            let contexts = wider(context).into_iter().enumerate();
-            let mut contexts =
-                contexts.filter(|&(wide, _)| wide <= most_wide && (wide > 0 || has_child));
-            contexts.find_map(|(_, context)| self.tables.get(&context))
-        };
-        let own = context(&skeleton.places()[at], tokens, at, slot);
-        let waited = known(slot, phase);
-        // With too few values of failed spans, those of others stand in, and so with known phases.
-        let failed = spot::not_failed(own.0).map(|token| (token, own.1, own.2, own.3, own.4));
-        for of in [Some(own), failed].into_iter().flatten() {
-            let with = (waited != slot).then_some((of.0, of.1, of.2, waited, of.4));
-            let most_wide = if failed.is_some_and(|failed| failed != of) {
-                2
-            } else {
-                3
-            };
-            let found = with.and_then(|with| find(with, 2));
-            if let Some(table) = found.or_else(|| find(of, most_wide)) {
-                return table;
-            }
-        }
-        &self.unfitted
-    }
-}
-
-/// A context and the wider ones that stand in for it, the narrowest first.
-fn wider((token, parent, child, slot, index): Context) -> [Context; 4] {
-    [
-        (token, parent, child, slot, index),
-        (token, parent, ANY, slot, index),
-        (token, ANY, ANY, slot, 0),
-        (ANY, ANY, ANY, slot, 0),
-    ]
-}
-
-/// The slot whose bins are used at this phase.
-fn known(slot: u8, phase: PhaseClass) -> u8 {
-    const ENDS: u8 = super::START_MODES as u8;
-    const GAP: u8 = StartMode::Gap as u8;
-    const GAP_IN_STEP: u8 = StartMode::InStep as u8;
-    const LEAF: u8 = ENDS + EndMode::Duration as u8;
-    const LEAF_IN_STEP: u8 = ENDS + EndMode::InStep as u8;
-    const CHILDREN: u8 = ENDS + EndMode::AfterChildren as u8;
-    const CHILDREN_IN_STEP: u8 = ENDS + EndMode::ChildrenInStep as u8;
-    let differs = match slot {
-        GAP | LEAF | CHILDREN => phase > 0,
-        GAP_IN_STEP | LEAF_IN_STEP | CHILDREN_IN_STEP => phase >= TOLD,
-        _ => false,
-    };
-    slot + if differs { KNOWN } else { 0 }
-}
-
-fn start_slot(mode: StartMode) -> u8 {
-    mode as u8
-}
-
-fn end_slot(mode: EndMode) -> u8 {
-    super::START_MODES as u8 + mode as u8
-}
-
-fn context(place: &Place, tokens: &[Token], at: usize, slot: u8) -> Context {
-    (
-        spot::own_token(place, tokens, at),
-        parent_token(place, tokens),
-        child_token(place, tokens, at),
-        slot,
-        place.index.min(INDICES),
-    )
 }
 
 /// The service of each token, in the order in which services come; one that no span has is nobody's.
@@ -506,26 +324,6 @@ fn services<'a>(traces: impl Iterator<Item = (&'a Trace, &'a [Token])>) -> Vec<u
     services
 }
 
-/// The greatest common divisor of the starts with each token, after their roots'; 1 where that is finer than
-/// is worth knowing, or known of too few spans. Clocks that are read in whole milliseconds, as those of servers
-/// of some instrumentations are, show nothing in between.
-fn ticks<'a>(traces: impl Iterator<Item = (&'a Trace, &'a [Token])>) -> Vec<u64> {
-    let mut starts: Vec<(u64, u32)> = Vec::new();
-    for (trace, tokens) in traces {
-        for (span, token) in trace.spans().iter().zip(tokens).skip(1) {
-            let at = token.0 as usize;
-            if starts.len() <= at {
-                starts.resize(at + 1, (0, 0));
-            }
-            let (tick, spans) = &mut starts[at];
-            (*tick, *spans) = (gcd(*tick, span.start.unsigned_abs()), *spans + 1);
-        }
-    }
-    let coarse = |&(tick, spans): &(u64, u32)| tick >= COARSE && spans >= TICKED;
-    let tick = |it: (u64, u32)| if coarse(&it) { it.0 } else { 1 };
-    starts.into_iter().map(tick).collect()
-}
-
 fn teller(place: &Place, tokens: &[Token], at: usize) -> Teller {
     let first = !tokens[..at].contains(&tokens[at]);
     (tokens[at].0, parent_token(place, tokens), first)
@@ -543,9 +341,9 @@ impl From<Coder> for Saved {
     fn from(coder: Coder) -> Self {
         let mut saved = Self {
             habits: coder.habits.into_iter().collect(),
-            tables: coder.tables.into_iter().collect(),
-            aspects: coder.aspects.into_iter().collect(),
-            split: coder.split.into_iter().collect(),
+            tables: coder.bins.tables.into_iter().collect(),
+            aspects: coder.bins.aspects.into_iter().collect(),
+            split: coder.bins.split.into_iter().collect(),
             modes: coder.modes.into_iter().collect(),
             listeners: coder.listeners.into_iter().collect(),
             quotas: Arc::unwrap_or_clone(coder.quotas),
@@ -591,13 +389,15 @@ impl TryFrom<Saved> for Coder {
             services: saved.services,
             ticks: saved.ticks,
             habits: saved.habits.into_iter().collect(),
-            tables: saved.tables.into_iter().collect(),
-            aspects: saved.aspects.into_iter().collect(),
-            split: saved.split.into_iter().collect(),
+            bins: Bins {
+                tables: saved.tables.into_iter().collect(),
+                aspects: saved.aspects.into_iter().collect(),
+                split: saved.split.into_iter().collect(),
+                ..Bins::default()
+            },
             modes: saved.modes.into_iter().collect(),
             voices: confidant::voices(&listeners),
             listeners,
-            unfitted: Table::unfitted(),
         })
     }
 }

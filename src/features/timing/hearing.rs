@@ -3,7 +3,8 @@
 
 use super::confidant::{Classes, Confidant, Listener, Ratios, score_of_class};
 use super::step::{Phase, PhaseClass};
-use super::table::{Grid, Table};
+use super::table::Table;
+use super::tick::Grid;
 use super::{BINS, Clock, Coder, END_MODES, EndMode, START_MODES, StartMode};
 use crate::features::{Skeleton, Token, end_fits, start_fits};
 use crate::model::TimeCode;

@@ -6,6 +6,7 @@
 //! longer ones to one part in ten billion.
 
 mod aspect;
+mod bins;
 mod clock;
 mod coder;
 mod confidant;
@@ -16,6 +17,7 @@ mod spot;
 mod step;
 mod survey;
 mod table;
+mod tick;
 
 pub use clock::Clock;
 pub use coder::Coder;

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::BINS;
+use super::tick::Grid;
 
 /// Distances are below this many nanoseconds (146 years).
 pub const FARTHEST: u64 = 1 << 62;
@@ -53,32 +54,6 @@ pub(super) const ABOVE: u8 = (BINS - 1) as u8;
 
 /// What is left of the weight of a bin that holds nothing of a grid.
 const NOTHING: f64 = 1e-6;
-
-/// Distances that are a whole number of ticks from each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Grid {
-    /// Nanoseconds, at least 1.
-    tick: u64,
-    /// The least of the distances.
-    first: u64,
-}
-
-impl Grid {
-    /// That with this distance, or one of the others with it.
-    pub(super) fn through(tick: u64, distance: i64) -> Self {
-        let tick = tick.clamp(1, FARTHEST);
-        Self {
-            tick,
-            first: distance.rem_euclid(tick as i64) as u64,
-        }
-    }
-
-    /// The least distance that is not below this one.
-    fn next(self, distance: u64) -> u64 {
-        let behind = distance.saturating_sub(self.first);
-        self.first + behind.div_ceil(self.tick) * self.tick
-    }
-}
 
 /// The bins of one context.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

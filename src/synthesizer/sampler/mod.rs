@@ -248,7 +248,7 @@ impl VaeSampler {
             let Growing { code, example, .. } = &growing[at];
             Timed::new(at, *code, example)
         };
-        let mut timed: Vec<Timed<'_>> = order.iter().map(timed).collect();
+        let mut timed: Vec<Timed> = order.iter().map(timed).collect();
         for some in timed.chunks_mut(ABREAST) {
             let memories = &mut self.memories;
             self.timing

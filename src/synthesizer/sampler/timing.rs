@@ -40,26 +40,24 @@ pub(super) struct Timing {
 
 /// A trace whose structure is known.
 #[derive(Debug, Default)]
-pub(super) struct Timed<'a> {
+pub(super) struct Timed {
     /// Which generator its choices are drawn with.
     pub(super) number: usize,
     pub(super) code: usize,
     pub(super) skeleton: Skeleton,
     pub(super) tokens: Vec<Token>,
-    pub(super) statuses: &'a [u8],
     /// Start and end of each span, once they were drawn.
     pub(super) times: Vec<(i64, i64)>,
 }
 
-impl<'a> Timed<'a> {
-    pub(super) fn new(number: usize, code: usize, example: &'a Example) -> Self {
+impl Timed {
+    pub(super) fn new(number: usize, code: usize, example: &Example) -> Self {
         let skeleton = Skeleton::of_example(example);
         Self {
             number,
             code,
             skeleton,
             tokens: example.tokens.iter().copied().map(Token).collect(),
-            statuses: &example.status,
             ..Self::default()
         }
     }
@@ -171,7 +169,7 @@ impl Timing {
         &self,
         coder: &Coder,
         services: &[u32],
-        (timed, memories): (&mut [Timed<'_>], &mut [Memory]),
+        (timed, memories): (&mut [Timed], &mut [Memory]),
         choose: &mut impl Choose,
     ) {
         let hidden = self.hidden;
@@ -187,11 +185,10 @@ impl Timing {
                     code,
                     skeleton,
                     tokens,
-                    statuses,
                     times,
                 } = timed;
                 let (gates, heads) = self.bases(*code, tokens);
-                let mut walk = Walk::new(coder, services, skeleton, tokens, statuses, memory);
+                let mut walk = Walk::new(coder, services, skeleton, tokens, memory);
                 Drawing {
                     number: *number,
                     gates,
