@@ -16,7 +16,7 @@ pub mod timing;
 mod vocabulary;
 
 pub use codec::{decode, encode};
-pub use discriminator::{Discriminator, Look};
+pub use discriminator::{Discriminator, Look, Stratum};
 pub use interner::{ATTRIBUTES, Interner, InternerCounts, InternerSettings};
 pub use lesson::{end_fits, lesson, start_fits};
 pub use profile::{Event, LONGEST_VALUE, MOST_EVENTS, Moment, Profile, Value};

@@ -24,7 +24,7 @@ use crate::features::{Interner, Vocabulary, Words};
 use crate::model::{Grammar, Tensors, Vae, VaeSettings};
 
 /// The version of the form that this program writes, and the only one that it reads.
-const VERSION: u32 = 7;
+const VERSION: u32 = 8;
 /// The longest document that is read: far above what bounds of vocabulary and grammar allow.
 const LONGEST: u64 = 1 << 30;
 const PREFIX: &str = "vae.";

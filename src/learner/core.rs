@@ -379,6 +379,17 @@ impl Learner {
         }
     }
 
+    /// Sets the VAE's prior to all traces that are kept; to be called when training has ended.
+    pub fn refit_prior(&mut self) -> Result<(), Broken> {
+        let Some(vae) = &mut self.vae else {
+            return Ok(());
+        };
+        let kept = self.replay.weighted();
+        let kept = kept.filter_map(|(kept, weight)| Some((kept.example.as_deref()?, weight)));
+        let (examples, weights): (Vec<&Example>, Vec<f32>) = kept.unzip();
+        vae.refit_prior(&examples, &weights).map_err(broken)
+    }
+
     /// The traces that it keeps to learn from, and those that wait.
     pub(super) fn into_kept(self) -> impl Iterator<Item = Trace> {
         self.replay.into_traces().chain(self.waiting)

@@ -7,7 +7,7 @@ use rand::RngExt as _;
 use rand::seq::SliceRandom as _;
 
 use super::conditions::{Kind, TRIES};
-use super::serve::{Limits, Structure};
+use super::serve::{Asking, Limits, Structure};
 use super::{Conditions, Sampler, Shapes, UnknownRoot, Unmet};
 use crate::chance::{Rng, stream};
 use crate::features::{Sampled, Word};
@@ -124,8 +124,13 @@ impl Asked {
             let found = self.find(sampler, rng, &mut open, &mut met);
             let (places, found): (Vec<(usize, Kind)>, Vec<Structure>) = found.into_iter().unzip();
             let sized = self.conditions.spans.is_some();
+            let asking = if sized {
+                Asking::Size
+            } else {
+                Asking::Conditions
+            };
             for ((place, kind), drawn) in places.into_iter().zip(sampler.finish(rng, found)) {
-                if sampler.keeps(rng, &drawn, refused[place], sized) {
+                if sampler.keeps(rng, &drawn, refused[place], asking) {
                     kept[place] = Some(drawn);
                 } else {
                     refused[place] += 1;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rand::RngExt as _;
 
-use super::even::Credit;
+use super::even::{Credit, Mix};
 use super::sampler::{Growing, VaeSampler};
 use crate::chance::{Rng, stream};
 use crate::features::timing::Coder;
@@ -16,6 +16,17 @@ use crate::model::{Example, Grammar, VaeError};
 /// a given size, for then each costs a search.
 const REFUSED: [u32; 2] = [24, 4];
 
+/// What drawn traces are to be, beyond what the model draws.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asking {
+    /// Nothing: they are to have the model's mix.
+    Nothing,
+    /// They meet conditions, and have another mix.
+    Conditions,
+    /// They have a given size.
+    Size,
+}
+
 /// Draws synthetic traces from whatever serves. The same snapshot and chance draw the same.
 #[derive(Debug)]
 pub struct Sampler {
@@ -23,6 +34,7 @@ pub struct Sampler {
     discriminator: Option<Arc<Discriminator>>,
     /// None where draws are independent.
     credit: Option<Credit>,
+    mix: Mix,
     look: Look,
     /// Traces drawn for those that were kept.
     drawn: u64,
@@ -96,6 +108,7 @@ impl Sampler {
             kind,
             discriminator: published.discriminator.clone(),
             credit: Some(Credit::default()),
+            mix: Mix::default(),
             look: Look::default(),
             drawn: 0,
         })
@@ -173,7 +186,8 @@ impl Sampler {
         while kept.len() < count {
             let room = count - kept.len();
             for drawn in self.draw(rng, room, size) {
-                if self.keeps(rng, &drawn, refused, size.is_some()) {
+                let asked = size.map_or(Asking::Nothing, |_| Asking::Size);
+                if self.keeps(rng, &drawn, refused, asked) {
                     kept.push(drawn);
                     refused = 0;
                 } else {
@@ -201,17 +215,25 @@ impl Sampler {
         rng: &mut Rng,
         drawn: &Sampled,
         refused: u32,
-        sized: bool,
+        asking: Asking,
     ) -> bool {
         let Some(discriminator) = &self.discriminator else {
             return true;
         };
-        let chance = discriminator.keeps(drawn, &mut self.look);
+        let (chance, stratum) = discriminator.keeps(drawn, &mut self.look);
+        let stratum = stratum.filter(|_| asking == Asking::Nothing);
         let kept = match &mut self.credit {
-            Some(credit) => credit.keeps(drawn, chance, rng),
+            Some(credit) => {
+                let lacks = stratum.map_or(1.0, |stratum| self.mix.lacks(stratum));
+                credit.keeps(drawn, (chance, lacks), rng)
+            }
             None => rng.random::<f32>() < chance,
         };
-        kept || refused >= REFUSED[usize::from(sized)]
+        let kept = kept || refused >= REFUSED[usize::from(asking == Asking::Size)];
+        if let Some(stratum) = stratum.filter(|_| kept) {
+            self.mix.count(stratum);
+        }
+        kept
     }
 
     /// Draws so many structures. Those of a VAE that come to nothing under the limits are not

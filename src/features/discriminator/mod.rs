@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::{Sampled, Token};
 use crate::model::{Forest, Growth, Rows, Ungrown};
 use crate::trace::Trace;
+pub use strata::Stratum;
 use strata::{Root, Strata};
 use summary::{Column, Summary};
 
@@ -156,10 +157,12 @@ impl Discriminator {
         drawn: &[Sampled],
     ) -> Result<Self, Ungrown> {
         let (learnt, unlearnt) = drawn.split_at(drawn.len() - drawn.len() / UNLEARNT);
+        let look = &mut Look::default();
+        let seen = seen(observed.clone(), look);
         let Crosswise {
             columns,
             mut table,
-            roots: (seen, mut roots),
+            mut roots,
             close,
             said,
         } = Crosswise::learn(observed, learnt)?;
@@ -170,7 +173,7 @@ impl Discriminator {
             close,
             strata: Strata::default(),
         };
-        let told = discriminator.told(unlearnt, &mut Look::default());
+        let told = discriminator.told(unlearnt, look);
         roots.extend(told.iter().map(|&(root, _)| root));
         discriminator.strata = Strata::of(&seen, &roots, &told);
         discriminator.only_asked();
@@ -194,13 +197,9 @@ impl Discriminator {
         observed: impl Iterator<Item = (&'a Trace, &'a [Token], f32)>,
         drawn: &[Sampled],
     ) -> Self {
-        let mut look = Look::default();
-        let seen = observed.map(|(trace, tokens, weight)| {
-            look.summary.of_observed(trace, tokens);
-            (look.summary.root(), weight)
-        });
-        let seen: Vec<(Root, f32)> = seen.collect();
-        let told = self.told(drawn, &mut look);
+        let look = &mut Look::default();
+        let seen = seen(observed, look);
+        let told = self.told(drawn, look);
         let roots: Vec<Root> = told.iter().map(|&(root, _)| root).collect();
         Self {
             strata: Strata::of(&seen, &roots, &told),
@@ -208,8 +207,8 @@ impl Discriminator {
         }
     }
 
-    /// The chance that a drawn trace is kept.
-    pub fn keeps(&self, drawn: &Sampled, look: &mut Look) -> f32 {
+    /// The chance that a drawn trace is kept, and which kind it is of, if it is of any.
+    pub fn keeps(&self, drawn: &Sampled, look: &mut Look) -> (f32, Option<Stratum>) {
         let odds = self.tell(drawn, look);
         self.strata.keeps(look.summary.root(), odds)
     }
@@ -256,13 +255,25 @@ impl Discriminator {
     }
 }
 
+/// What decides of the kind of each observed trace, with how much it counts.
+fn seen<'a>(
+    observed: impl Iterator<Item = (&'a Trace, &'a [Token], f32)>,
+    look: &mut Look,
+) -> Vec<(Root, f32)> {
+    let seen = observed.map(|(trace, tokens, weight)| {
+        look.summary.of_observed(trace, tokens);
+        (look.summary.root(), weight)
+    });
+    seen.collect()
+}
+
 /// Traces that are learnt from, and what is said of each by forests that have not learnt from it:
 /// each learns from all parts but one.
 struct Crosswise {
     columns: Columns,
     table: Table,
-    /// What decides of the kind of each observed trace, with how much it counts, and of each drawn one.
-    roots: (Vec<(Root, f32)>, Vec<Root>),
+    /// What decides of the kind of each drawn trace.
+    roots: Vec<Root>,
     close: [Forest; PARTS],
     /// Log-odds of being observed; first the observed ones.
     said: Vec<f32>,
@@ -278,12 +289,11 @@ impl Crosswise {
         let look = &mut Look::default();
         let columns = columns(observed.clone(), drawn, &mut look.summary);
         let columns = Columns::from(columns);
-        let (mut table, mut roots) = (Table::default(), (Vec::new(), Vec::new()));
+        let (mut table, mut roots) = (Table::default(), Vec::new());
         for (trace, tokens, weight) in observed {
             look.summary.of_observed(trace, tokens);
             columns.read(look);
             table.add(&look.row, 1.0, weight);
-            roots.0.push((look.summary.root(), weight));
         }
         let total: f32 = table.weights.iter().sum();
         let scale = drawn.len() as f32 / total.max(f32::MIN_POSITIVE);
@@ -292,7 +302,7 @@ impl Crosswise {
             look.summary.of_drawn(drawn);
             columns.read(look);
             table.add(&look.row, 0.0, 1.0);
-            roots.1.push(look.summary.root());
+            roots.push(look.summary.root());
         }
         let rows = table.truths.len();
         let mut close: [Forest; PARTS] = Default::default();
@@ -525,7 +535,7 @@ mod tests {
         let (mut kept, mut alike) = (0, 0);
         for _ in 0..1_000 {
             let [root, child] = times(rng, false);
-            let chance = discriminator.keeps(&drawn([root, child]), &mut look);
+            let (chance, _) = discriminator.keeps(&drawn([root, child]), &mut look);
             if rng.random::<f32>() < chance {
                 kept += 1;
                 alike += u32::from((root > 4_000) == (child > 2_000));
@@ -560,7 +570,7 @@ mod tests {
             let kept: Vec<(f32, bool)> = (0..4_000)
                 .map(|_| slow(rng))
                 .map(|times| {
-                    let chance = discriminator.keeps(&drawn(times), &mut look);
+                    let (chance, _) = discriminator.keeps(&drawn(times), &mut look);
                     (chance, times[0] > 4_000)
                 })
                 .collect();

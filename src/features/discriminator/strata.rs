@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// Where the observed traces of a root operation are cut by how long they take, as shares of them.
-const CUTS: [f64; 8] = [0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 1.0];
+const CUTS: [f64; 9] = [0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 1.0];
 /// Observed traces that a kind has at least.
-const FEW: usize = 30;
+const FEW: usize = 20;
 /// Traces by which what was counted is pulled towards as many observed as drawn ones.
 const PULL: f64 = 4.0;
 /// What is kept of the drawn traces on average, if no kind lacks too many.
@@ -28,12 +28,35 @@ pub(super) struct Root {
     pub(super) long: f32,
 }
 
+/// What is kept of a kind of traces.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bound {
+    /// Up to how long they take.
+    most: f32,
+    /// From which log-odds on all are kept.
+    odds: f32,
+    /// How many of the observed traces are of this kind.
+    share: f32,
+    /// Counts the kinds of all roots.
+    number: u32,
+}
+
+/// A kind that drawn traces are to come from at its share.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stratum {
+    /// From 0, of all kinds of a discriminator.
+    pub number: u32,
+    /// Its share of the observed traces that are of any kind.
+    pub share: f32,
+}
+
 /// From which log-odds on all traces of a kind are kept.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Strata {
-    /// By root: up to how long, the shortest first, and the log-odds.
-    bounds: BTreeMap<u32, Vec<(f32, f32)>>,
+    /// By root, the shortest first.
+    kinds: BTreeMap<u32, Vec<Bound>>,
     /// Of all others.
     others: f32,
     /// What is kept on average.
@@ -65,7 +88,7 @@ impl Strata {
                 let count = drawn.iter().filter(|root| of(root)).count() as f64;
                 let odds = told.iter().filter(|(root, _)| of(root));
                 let odds: Vec<f32> = odds.map(|&(_, odds)| odds).collect();
-                all.push((token, most, odds, (weight + PULL) / (count + PULL)));
+                all.push((token, most, odds, (weight + PULL) / (count + PULL), weight));
                 least = most;
             }
         }
@@ -76,29 +99,36 @@ impl Strata {
             others: bound(&every, kept),
             ..Self::default()
         };
-        for (token, most, odds, ratio) in all {
+        let every: f64 = all.iter().map(|kind| kind.4).sum();
+        for ((token, most, odds, ratio, weight), number) in all.into_iter().zip(0..) {
             let share = (kept * ratio).clamp(lowest, highest);
             let bound = match odds.len() {
                 0 => strata.others,
                 _ => bound(&odds, share),
             };
-            strata.bounds.entry(token).or_default().push((most, bound));
+            strata.kinds.entry(token).or_default().push(Bound {
+                most,
+                odds: bound,
+                share: (weight / every.max(f64::MIN_POSITIVE)) as f32,
+                number,
+            });
         }
         let chances = told
             .iter()
-            .map(|&(root, odds)| f64::from(strata.keeps(root, odds)));
+            .map(|&(root, odds)| f64::from(strata.keeps(root, odds).0));
         strata.kept = chances.sum::<f64>() / told.len().max(1) as f64;
         strata
     }
 
-    /// The chance that a trace of these log-odds is kept.
-    pub(super) fn keeps(&self, root: Root, odds: f32) -> f32 {
-        let bound = self.bounds.get(&root.token).and_then(|kinds| {
-            let at = kinds.partition_point(|&(most, _)| most < root.long);
+    /// The chance that a trace of these log-odds is kept, and its kind, if it is of any.
+    pub(super) fn keeps(&self, root: Root, odds: f32) -> (f32, Option<Stratum>) {
+        let bound = self.kinds.get(&root.token).and_then(|kinds| {
+            let at = kinds.partition_point(|kind| kind.most < root.long);
             kinds.get(at)
         });
-        let bound = bound.map_or(self.others, |&(_, bound)| bound);
-        (odds - bound).min(0.0).exp()
+        let from = bound.map_or(self.others, |bound| bound.odds);
+        let stratum = bound.map(|&Bound { number, share, .. }| Stratum { number, share });
+        ((odds - from).min(0.0).exp(), stratum)
     }
 }
 
@@ -189,7 +219,7 @@ mod tests {
     fn slow(strata: &Strata, drawn: &[(Root, f32)]) -> f64 {
         let sum = |slow: bool| {
             let some = drawn.iter().filter(|(root, _)| (root.long > 5.0) == slow);
-            some.map(|&(root, odds)| f64::from(strata.keeps(root, odds)))
+            some.map(|&(root, odds)| f64::from(strata.keeps(root, odds).0))
                 .sum::<f64>()
         };
         sum(true) / (sum(true) + sum(false))
@@ -211,9 +241,12 @@ mod tests {
         let drawn = traces(300);
         let (observed, roots) = seen(&drawn);
         let strata = Strata::of(&observed, &roots, &drawn);
-        assert_eq!(strata.keeps(root(9, 2.0), 100.0), 1.0);
-        assert!(strata.keeps(root(9, 2.0), -100.0) < 1e-6);
-        assert_eq!(Strata::of(&[], &[], &[]).keeps(root(9, 2.0), 0.0), 1.0);
+        assert_eq!(strata.keeps(root(9, 2.0), 100.0), (1.0, None));
+        assert!(strata.keeps(root(9, 2.0), -100.0).0 < 1e-6);
+        assert_eq!(
+            Strata::of(&[], &[], &[]).keeps(root(9, 2.0), 0.0),
+            (1.0, None)
+        );
     }
 
     #[test]

@@ -21,6 +21,10 @@ const DEAD: f32 = 0.1;
 /// the furthest to be given a dead one.
 const FAR: f32 = 12.0;
 
+/// A code may be put elsewhere when this part of all steps so far has passed since the last was: what a
+/// code stands for takes a while to learn, and longer the rarer it is.
+const SETTLES: u32 = 20;
+
 /// The codes and how often each was used.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Codebook {
@@ -37,6 +41,8 @@ pub(super) struct Codebook {
     spread: f32,
     /// Whether a first batch has placed the codes.
     begun: bool,
+    /// The step in which a code was put elsewhere last.
+    restarted: u32,
 }
 
 /// What was chosen for each of some graphs.
@@ -59,6 +65,7 @@ impl Codebook {
             uses: vec![0.0; codes],
             spread: 0.0,
             begun: false,
+            restarted: 0,
         }
     }
 
@@ -123,8 +130,14 @@ impl Codebook {
 
     /// Moves the codes towards what was given them, and the prior towards their use. `traces` is
     /// how many traces have each graph. The graph that is worst off gets a code that has fallen
-    /// out of use.
-    pub(super) fn follow(&mut self, encoded: &[f32], chosen: &Chosen, traces: &[usize]) {
+    /// out of use, unless the codes are `settled`.
+    pub(super) fn follow(
+        &mut self,
+        encoded: &[f32],
+        chosen: &Chosen,
+        traces: &[usize],
+        (step, settled): (u32, bool),
+    ) {
         let all = traces.iter().sum::<usize>().max(1) as f32;
         let width = self.width;
         let decayed = self.counts.iter_mut().chain(&mut self.sums);
@@ -158,10 +171,25 @@ impl Codebook {
                 }
             }
         }
-        self.restart(encoded, chosen);
+        if !settled && step >= self.restarted + self.restarted / SETTLES {
+            self.restart(encoded, chosen, step);
+        }
     }
 
-    fn restart(&mut self, encoded: &[f32], chosen: &Chosen) {
+    /// Sets the prior to how often each code is used by traces that stand for so many each.
+    pub(super) fn refit(&mut self, encoded: &[f32], weights: &[f64]) {
+        let code = self.choose(encoded).code;
+        let all: f64 = weights.iter().sum();
+        if all <= 0.0 {
+            return;
+        }
+        self.uses.fill(0.0);
+        for (code, weight) in code.into_iter().zip(weights) {
+            self.uses[code as usize] += (weight / all) as f32;
+        }
+    }
+
+    fn restart(&mut self, encoded: &[f32], chosen: &Chosen, step: u32) {
         let worst = chosen
             .distance
             .iter()
@@ -179,7 +207,10 @@ impl Codebook {
         let Some((rarest, _)) = rarest.filter(|(_, count)| **count < DEAD * even) else {
             return;
         };
+        self.restarted = step;
         self.counts[rarest] = DEAD * even;
+        // What it was used for is not what it will be used for.
+        self.uses[rarest] = 0.0;
         let (from, to) = (worst * self.width, rarest * self.width);
         for at in 0..self.width {
             self.codes[to + at] = encoded[from + at];
@@ -197,12 +228,13 @@ impl Codebook {
         put("codebook.counts", &[codes], &self.counts);
         put("codebook.uses", &[codes], &self.uses);
         let begun = f32::from(u8::from(self.begun));
-        put("codebook.state", &[2], &[self.spread, begun]);
+        let [high, low] = [self.restarted >> 16, self.restarted & 0xffff].map(|half| half as f32);
+        put("codebook.state", &[4], &[self.spread, begun, high, low]);
     }
 
     pub(super) fn restore(settings: &VaeSettings, from: &mut Tensors) -> Result<Self, VaeError> {
         let (codes, width) = (settings.codes, settings.code_size);
-        let state = take(from, "codebook.state", &[2])?;
+        let state = take(from, "codebook.state", &[4])?;
         let counts = take(from, "codebook.counts", &[codes])?;
         let uses = take(from, "codebook.uses", &[codes])?;
         if counts.iter().chain(&uses).any(|&count| count < 0.0) {
@@ -216,6 +248,7 @@ impl Codebook {
             uses,
             spread: state[0],
             begun: state[1] > 0.0,
+            restarted: (state[2] as u32) << 16 | state[3] as u32,
         })
     }
 }
@@ -248,9 +281,9 @@ mod tests {
             if step % 5 == 0 {
                 let far = 5.0 + step as f32;
                 let (encoded, traces) = ([often.as_slice(), &[far, -far]].concat(), [297, 99, 4]);
-                book.follow(&encoded, &book.choose(&encoded), &traces);
+                book.follow(&encoded, &book.choose(&encoded), &traces, (step, false));
             } else {
-                book.follow(&often, &chosen, &traces);
+                book.follow(&often, &chosen, &traces, (step, false));
             }
             let prior = book.prior();
             let of = |at: usize| prior[chosen.code[at] as usize];
@@ -266,5 +299,66 @@ mod tests {
             lent = lent.max(all - 1.0);
         }
         assert!(lent > 0.02, "nothing was lent: {lent}");
+    }
+
+    /// Four places that are used, and the steps in which something far from them comes.
+    fn moved(steps: std::ops::Range<u32>, settled: bool) -> Vec<u32> {
+        let settings = VaeSettings {
+            codes: 6,
+            code_size: 1,
+            ..VaeSettings::default()
+        };
+        let mut book = Codebook::new(&settings);
+        let usual = [0.0, 0.1, 0.2, 0.3];
+        book.codes = vec![0.0, 0.1, 0.2, 0.3, 50.0, 60.0];
+        book.begun = true;
+        book.sums = book.codes.iter().map(|code| code / 6.0).collect();
+        let mut moved = Vec::new();
+        for step in 0..steps.end {
+            let mut encoded = usual.to_vec();
+            if steps.contains(&step) {
+                encoded.push(1_000.0 + step as f32);
+            }
+            let traces = [2_500, 2_500, 2_500, 2_500, 1];
+            let traces = &traces[..encoded.len()];
+            let before = book.codes.clone();
+            book.follow(&encoded, &book.choose(&encoded), traces, (step, settled));
+            let (now, then) = (book.codes.iter(), before.iter());
+            if now.zip(then).any(|(now, then)| (now - then).abs() > 500.0) {
+                moved.push(step);
+            }
+        }
+        moved
+    }
+
+    #[test]
+    fn codes_are_put_elsewhere_ever_more_seldom_and_not_at_all_once_settled() {
+        let moved_at = moved(400..500, false);
+        assert!((2..=6).contains(&moved_at.len()), "{moved_at:?}");
+        assert!(
+            moved_at
+                .windows(2)
+                .all(|two| two[1] >= two[0] + two[0] / SETTLES)
+        );
+        assert!(moved(400..500, true).is_empty());
+    }
+
+    #[test]
+    fn a_code_that_is_put_elsewhere_takes_no_share_along() {
+        let settings = VaeSettings {
+            codes: 2,
+            code_size: 1,
+            ..VaeSettings::default()
+        };
+        let mut book = Codebook::new(&settings);
+        (book.codes, book.begun) = (vec![0.0, 5.0], true);
+        (book.counts, book.sums) = (vec![0.99, 0.01], vec![0.0, 0.05]);
+        (book.uses, book.spread) = (vec![0.99, 0.01], 0.01);
+        let encoded = [0.0, 900.0];
+        book.follow(&encoded, &book.choose(&encoded), &[9_999, 1], (1, false));
+        assert_eq!(book.code(1), [900.0]);
+        assert!(book.prior()[1] < 1e-4, "{:?}", book.prior());
+        book.refit(&encoded, &[3.0, 1.0]);
+        assert!((book.prior()[1] - 0.25).abs() < 1e-4, "{:?}", book.prior());
     }
 }

@@ -57,6 +57,11 @@ const SPANS_RATE: f32 = 0.01;
 
 /// Traces scored at a time.
 const SCORED: usize = 64;
+/// A training whose end is known leaves codes where they are once one in so many of its steps is taken:
+/// what a rare one stands for is then learnt for as long again.
+const SETTLED: u32 = 2;
+/// Traces encoded at a time.
+const ENCODED: usize = 512;
 
 /// Why a VAE can't do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -286,7 +291,8 @@ impl Vae {
             return Err(StepError::NotFinite);
         };
         adam::descend(&mut self.params, &gradients, settings, self.steps);
-        seen.teach(&mut codebook, &coded);
+        let settled = settings.horizon > 0 && self.steps >= settings.horizon / SETTLED;
+        seen.teach(&mut codebook, &coded, (self.steps, settled));
         self.codebook = codebook;
         self.spans = spans;
         self.steps = self.steps.saturating_add(1);
@@ -360,6 +366,23 @@ impl Vae {
             codes.extend(coded.code);
         }
         Ok(codes)
+    }
+
+    /// Sets the prior of z_G to the aggregate posterior of traces that stand for so many each: in
+    /// training it follows few traces at a time, and what is rare comes in few of them.
+    pub fn refit_prior(&mut self, examples: &[&Example], weights: &[f32]) -> Result<(), VaeError> {
+        self.check_structures(examples)?;
+        if self.settings.codes == 0 {
+            return Ok(());
+        }
+        let (mut encoded, mut sums) = (Vec::new(), Vec::new());
+        for (examples, weights) in examples.chunks(ENCODED).zip(weights.chunks(ENCODED)) {
+            let seen = Seen::new(&self.params, &self.settings, examples)?;
+            encoded.extend(seen.encoded());
+            sums.extend(seen.weights(weights));
+        }
+        self.codebook.refit(&encoded, &sums);
+        Ok(())
     }
 
     /// The prior of z_G: a share per code; one share where the model has no z_G.

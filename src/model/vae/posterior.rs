@@ -88,12 +88,18 @@ impl Seen {
         coded
     }
 
-    /// Lets the codes and their prior follow what was chosen.
-    pub(super) fn teach(&self, book: &mut Codebook, coded: &Coded) {
+    /// Lets the codes and their prior follow what was chosen in a step.
+    pub(super) fn teach(&self, book: &mut Codebook, coded: &Coded, step: (u32, bool)) {
         if let Some(chosen) = &coded.chosen {
             let traces: Vec<usize> = self.groups.iter().map(Vec::len).collect();
-            book.follow(&self.encoded, chosen, &traces);
+            book.follow(&self.encoded, chosen, &traces, step);
         }
+    }
+
+    /// What the traces of each group stand for, of what each trace stands for.
+    pub(super) fn weights(&self, each: &[f32]) -> Vec<f64> {
+        let of = |group: &Vec<usize>| group.iter().map(|&at| f64::from(each[at])).sum();
+        self.groups.iter().map(of).collect()
     }
 }
 
