@@ -106,7 +106,6 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     // One core: more would only wait for each other, and what is summed where would vary.
     let _core = one_core();
     train(arguments, &mut learner, steps)?;
-    learner.refit_prior()?;
     try_out(&mut learner);
     learner.settle();
     if let Some(published) = learner.snapshot() {

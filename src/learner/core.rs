@@ -379,17 +379,6 @@ impl Learner {
         }
     }
 
-    /// Sets the VAE's prior to all traces that are kept; to be called when training has ended.
-    pub fn refit_prior(&mut self) -> Result<(), Broken> {
-        let Some(vae) = &mut self.vae else {
-            return Ok(());
-        };
-        let kept = self.replay.weighted();
-        let kept = kept.filter_map(|(kept, weight)| Some((kept.example.as_deref()?, weight)));
-        let (examples, weights): (Vec<&Example>, Vec<f32>) = kept.unzip();
-        vae.refit_prior(&examples, &weights).map_err(broken)
-    }
-
     /// The traces that it keeps to learn from, and those that wait.
     pub(super) fn into_kept(self) -> impl Iterator<Item = Trace> {
         self.replay.into_traces().chain(self.waiting)
@@ -562,7 +551,15 @@ impl Learner {
     }
 
     fn publish_vae(&mut self) -> Option<Published> {
-        let weights = self.vae.as_ref()?.weights();
+        let vae = self.vae.as_mut()?;
+        if self.replay.len() >= FIRST_STEP {
+            let kept = self.replay.weighted();
+            let kept = kept.filter_map(|(kept, weight)| Some((kept.example.as_deref()?, weight)));
+            let kept: Vec<(&Example, f32)> = kept.collect();
+            // If it fails, the prior is what the last steps had.
+            let _refitted = vae.refit_prior(&kept);
+        }
+        let weights = vae.weights();
         self.status.snapshots += 1;
         self.status.serving = Serving::Vae;
         Some(self.published(Generator::Vae(Arc::new(weights))))

@@ -369,12 +369,16 @@ impl Vae {
     }
 
     /// Sets the prior of z_G to the aggregate posterior of traces that stand for so many each: in
-    /// training it follows few traces at a time, and what is rare comes in few of them.
-    pub fn refit_prior(&mut self, examples: &[&Example], weights: &[f32]) -> Result<(), VaeError> {
-        self.check_structures(examples)?;
+    /// training it follows few traces at a time, and what is rare comes in few of them. What has labels
+    /// that the networks don't know yet is left out.
+    pub fn refit_prior(&mut self, traces: &[(&Example, f32)]) -> Result<(), VaeError> {
         if self.settings.codes == 0 {
             return Ok(());
         }
+        let known = |example: &Example| self.check_structures(&[example]).is_ok();
+        let traces = traces.iter().copied();
+        let (examples, weights): (Vec<&Example>, Vec<f32>) =
+            traces.filter(|(example, _)| known(example)).unzip();
         let (mut encoded, mut sums) = (Vec::new(), Vec::new());
         for (examples, weights) in examples.chunks(ENCODED).zip(weights.chunks(ENCODED)) {
             let seen = Seen::new(&self.params, &self.settings, examples)?;

@@ -466,12 +466,15 @@ fn a_prior_that_is_fitted_anew_is_how_often_traces_use_each_code() {
     let lessons = [request(0, 1, 1), request(1, 3, 2), request(0, 1, 4)];
     let each: Vec<&Lesson> = lessons.iter().collect();
     let codes = vae.codes(&each).unwrap();
-    let examples: Vec<&Example> = lessons.iter().map(|lesson| &lesson.example).collect();
-    vae.refit_prior(&examples, &[6.0, 1.0, 3.0]).unwrap();
+    let unknown = request(7, 1, 1);
+    let each = lessons.iter().chain([&unknown]).map(|it| &it.example);
+    let each: Vec<(&Example, f32)> = each.zip([6.0, 1.0, 3.0, 90.0]).collect();
+    vae.refit_prior(&each).unwrap();
     let shares = vae.shares();
     assert_ne!(codes[0], codes[1]);
     let (often, seldom) = (shares[codes[0] as usize], shares[codes[1] as usize]);
     assert!((often - 0.9).abs() < 1e-3, "{often}");
     assert!((seldom - 0.1).abs() < 1e-3, "{seldom}");
-    assert!(vae.refit_prior(&[&Example::default()], &[1.0]).is_err());
+    vae.refit_prior(&[]).unwrap();
+    assert_eq!(vae.shares(), shares);
 }
