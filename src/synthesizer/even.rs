@@ -11,8 +11,8 @@
 //!   interval evenly (Niederreiter 1992, section 3).
 //! - [`Credit`] keeps or refuses traces of a kind by systematic sampling of unequal chances
 //!   (Madow 1949), so that refusals do not bring the unevenness back.
-//! - [`Mix`] says by how much more or less likely those of a stratum are to be kept than they would be,
-//!   for what it has had too few or too many of so far.
+//! - [`Mix`] says by how much the bound of a stratum is to fall or to rise, for what it has had too few or
+//!   too many of so far.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher as _;
@@ -38,10 +38,10 @@ const LENGTHS: f64 = 4.0;
 /// Traces of a shape by which its mean chance is pulled towards that of its root.
 const PULL: f64 = 16.0;
 
-/// By how much more likely traces of a stratum are kept for each one that it lacks: e to that power.
+/// By how much a stratum's bound falls for each trace that it lacks, in log-odds.
 const GAIN: f32 = 0.25;
-/// As often at most, and as rarely at least.
-const STEERED: (f32, f32) = (0.25, 4.0);
+/// By how much it falls, or rises, at most.
+const STEERED: f32 = 1.4;
 
 /// Levels from 0 to 1 that fill every interval evenly, from a beginning that is chance.
 #[derive(Debug, Default)]
@@ -135,14 +135,9 @@ impl Account {
 }
 
 impl Credit {
-    /// Whether a trace is kept: with this chance, but for what its shape lacks, times what its stratum
-    /// lacks, and whatever others there are.
-    pub(super) fn keeps(
-        &mut self,
-        drawn: &Sampled,
-        (chance, lacks): (f32, f32),
-        rng: &mut Rng,
-    ) -> bool {
+    /// Whether a trace is kept: with this chance, but for what its shape lacks, and whatever others there
+    /// are.
+    pub(super) fn keeps(&mut self, drawn: &Sampled, chance: f32, rng: &mut Rng) -> bool {
         let (root, long) = drawn
             .spans
             .first()
@@ -156,7 +151,7 @@ impl Credit {
             hasher.hash_one((shape, long)),
         ];
         let [of_root, of_shape] = [hasher.hash_one(root), shape].map(|of| self.count(of, chance));
-        let chance = (corrected(chance, of_root, of_shape) * lacks).min(1.0);
+        let chance = corrected(chance, of_root, of_shape);
         let often = of_shape.traces >= OFTEN;
         let kinds = if often { &kinds[..] } else { &kinds[..2] };
         // The narrowest kind that has an account decides, and one is opened for each narrower one.
@@ -200,9 +195,10 @@ fn corrected(chance: f32, of_root: Chances, of_shape: Chances) -> f32 {
 
 /// Strata of traces, each at its share of those that are kept.
 ///
-/// How likely a trace is kept is settled by draws of its stratum, which are few where the stratum is
+/// From which log-odds on traces are kept is settled by draws of their stratum, which are few where it is
 /// rare: of the slowest one in a hundred half as many could come again, or half of them. So what was
-/// kept is counted, and a stratum that lacks some gets them. Within a stratum nothing changes.
+/// kept is counted, and the bound of a stratum that lacks some falls. Which of its traces are kept first
+/// does not change.
 #[derive(Debug, Default)]
 pub(super) struct Mix {
     /// Kept of each stratum so far, and of all.
@@ -211,12 +207,11 @@ pub(super) struct Mix {
 }
 
 impl Mix {
-    /// How much more likely a trace of a stratum is to be kept than it would be.
+    /// By how much the bound of a stratum is to fall, in log-odds.
     pub(super) fn lacks(&self, stratum: Stratum) -> f32 {
         let kept = self.kept.get(stratum.number as usize);
         let lacking = stratum.share * self.all as f32 - kept.map_or(0.0, |&kept| kept as f32);
-        let (least, most) = STEERED;
-        (GAIN * lacking).exp().clamp(least, most)
+        (GAIN * lacking).clamp(-STEERED, STEERED)
     }
 
     /// Counts a trace that was kept.
@@ -281,7 +276,7 @@ mod tests {
     /// How many of such traces are kept, and what their chances add up to.
     fn kept(traces: &[(Sampled, f32)], rng: &mut Rng) -> (f32, f32) {
         let mut credit = Credit::default();
-        let kept = |(drawn, chance): &&(Sampled, f32)| credit.keeps(drawn, (*chance, 1.0), rng);
+        let kept = |(drawn, chance): &&(Sampled, f32)| credit.keeps(drawn, *chance, rng);
         let kept = traces.iter().filter(kept).count();
         (kept as f32, traces.iter().map(|(_, chance)| chance).sum())
     }
@@ -311,7 +306,7 @@ mod tests {
             let is_slow = rng.random::<f32>() < 0.05;
             let drawn = trace(1, if is_slow { 900 } else { 9 });
             let chance = (at % 5) as f32 / 8.0;
-            if credit.keeps(&drawn, (chance, 1.0), rng) && is_slow {
+            if credit.keeps(&drawn, chance, rng) && is_slow {
                 slow += 1.0;
             }
             sum += if is_slow { chance } else { 0.0 };
@@ -329,7 +324,7 @@ mod tests {
             let rng = &mut stream(seed, "credit");
             let mut credit = Credit::default();
             for ((kept, (child, long)), chance) in kept.iter_mut().zip(traces).zip(chances) {
-                *kept += u32::from(credit.keeps(&trace(child, long), (chance, 1.0), rng));
+                *kept += u32::from(credit.keeps(&trace(child, long), chance, rng));
             }
         }
         for (kept, chance) in kept.into_iter().zip(chances) {
@@ -347,8 +342,7 @@ mod tests {
             let hard = at.is_multiple_of(4);
             let chance = rng.random::<f32>() * if hard { 0.3 } else { 0.6 };
             let drawn = trace(u32::from(hard), 9);
-            kept[usize::from(hard)] +=
-                f64::from(u8::from(credit.keeps(&drawn, (chance, 1.0), rng)));
+            kept[usize::from(hard)] += f64::from(u8::from(credit.keeps(&drawn, chance, rng)));
         }
         let share = kept[1] / (kept[0] + kept[1]);
         assert!((share - 0.25).abs() < 0.01, "{kept:?}");
@@ -370,7 +364,7 @@ mod tests {
             };
             let share = shares[number as usize];
             let stratum = Stratum { number, share };
-            if rng.random::<f32>() < 0.2 * mix.lacks(stratum) {
+            if rng.random::<f32>() < 0.2 * mix.lacks(stratum).exp() {
                 mix.count(stratum);
                 kept[number as usize] += 1.0;
             }

@@ -220,13 +220,13 @@ impl Sampler {
         let Some(discriminator) = &self.discriminator else {
             return true;
         };
-        let (chance, stratum) = discriminator.keeps(drawn, &mut self.look);
-        let stratum = stratum.filter(|_| asking == Asking::Nothing);
+        let (above, stratum) = discriminator.above(drawn, &mut self.look);
+        let stratum = stratum.filter(|_| asking == Asking::Nothing && self.credit.is_some());
+        // A kind that lacks traces has a lower bound: within it, those told apart least still come first.
+        let lacks = stratum.map_or(0.0, |stratum| self.mix.lacks(stratum));
+        let chance = (above + lacks).min(0.0).exp();
         let kept = match &mut self.credit {
-            Some(credit) => {
-                let lacks = stratum.map_or(1.0, |stratum| self.mix.lacks(stratum));
-                credit.keeps(drawn, (chance, lacks), rng)
-            }
+            Some(credit) => credit.keeps(drawn, chance, rng),
             None => rng.random::<f32>() < chance,
         };
         let kept = kept || refused >= REFUSED[usize::from(asking == Asking::Size)];

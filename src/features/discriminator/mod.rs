@@ -207,10 +207,11 @@ impl Discriminator {
         }
     }
 
-    /// The chance that a drawn trace is kept, and which kind it is of, if it is of any.
-    pub fn keeps(&self, drawn: &Sampled, look: &mut Look) -> (f32, Option<Stratum>) {
+    /// By how much a drawn trace is above the bound of its kind: the logarithm of the chance that it is
+    /// kept, unless above 0, when it is kept. And which kind that is, if it is of any.
+    pub fn above(&self, drawn: &Sampled, look: &mut Look) -> (f32, Option<Stratum>) {
         let odds = self.tell(drawn, look);
-        self.strata.keeps(look.summary.root(), odds)
+        self.strata.above(look.summary.root(), odds)
     }
 
     /// What it kept of the drawn traces on average when it was fitted.
@@ -535,7 +536,8 @@ mod tests {
         let (mut kept, mut alike) = (0, 0);
         for _ in 0..1_000 {
             let [root, child] = times(rng, false);
-            let (chance, _) = discriminator.keeps(&drawn([root, child]), &mut look);
+            let (above, _) = discriminator.above(&drawn([root, child]), &mut look);
+            let chance = above.min(0.0).exp();
             if rng.random::<f32>() < chance {
                 kept += 1;
                 alike += u32::from((root > 4_000) == (child > 2_000));
@@ -570,7 +572,8 @@ mod tests {
             let kept: Vec<(f32, bool)> = (0..4_000)
                 .map(|_| slow(rng))
                 .map(|times| {
-                    let (chance, _) = discriminator.keeps(&drawn(times), &mut look);
+                    let (above, _) = discriminator.above(&drawn(times), &mut look);
+                    let chance = above.min(0.0).exp();
                     (chance, times[0] > 4_000)
                 })
                 .collect();

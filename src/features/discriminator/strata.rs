@@ -115,20 +115,21 @@ impl Strata {
         }
         let chances = told
             .iter()
-            .map(|&(root, odds)| f64::from(strata.keeps(root, odds).0));
+            .map(|&(root, odds)| f64::from(strata.above(root, odds).0.min(0.0).exp()));
         strata.kept = chances.sum::<f64>() / told.len().max(1) as f64;
         strata
     }
 
-    /// The chance that a trace of these log-odds is kept, and its kind, if it is of any.
-    pub(super) fn keeps(&self, root: Root, odds: f32) -> (f32, Option<Stratum>) {
+    /// By how much a trace of these log-odds is above the bound of its kind, which is the logarithm of the
+    /// chance that it is kept, unless above 0; and its kind, if it is of any.
+    pub(super) fn above(&self, root: Root, odds: f32) -> (f32, Option<Stratum>) {
         let bound = self.kinds.get(&root.token).and_then(|kinds| {
             let at = kinds.partition_point(|kind| kind.most < root.long);
             kinds.get(at)
         });
         let from = bound.map_or(self.others, |bound| bound.odds);
         let stratum = bound.map(|&Bound { number, share, .. }| Stratum { number, share });
-        ((odds - from).min(0.0).exp(), stratum)
+        (odds - from, stratum)
     }
 }
 
@@ -219,7 +220,7 @@ mod tests {
     fn slow(strata: &Strata, drawn: &[(Root, f32)]) -> f64 {
         let sum = |slow: bool| {
             let some = drawn.iter().filter(|(root, _)| (root.long > 5.0) == slow);
-            some.map(|&(root, odds)| f64::from(strata.keeps(root, odds).0))
+            some.map(|&(root, odds)| f64::from(strata.above(root, odds).0.min(0.0).exp()))
                 .sum::<f64>()
         };
         sum(true) / (sum(true) + sum(false))
@@ -241,11 +242,12 @@ mod tests {
         let drawn = traces(300);
         let (observed, roots) = seen(&drawn);
         let strata = Strata::of(&observed, &roots, &drawn);
-        assert_eq!(strata.keeps(root(9, 2.0), 100.0), (1.0, None));
-        assert!(strata.keeps(root(9, 2.0), -100.0).0 < 1e-6);
+        let (above, stratum) = strata.above(root(9, 2.0), 100.0);
+        assert!(above > 0.0 && stratum.is_none());
+        assert!(strata.above(root(9, 2.0), -100.0).0 < -20.0);
         assert_eq!(
-            Strata::of(&[], &[], &[]).keeps(root(9, 2.0), 0.0),
-            (1.0, None)
+            Strata::of(&[], &[], &[]).above(root(9, 2.0), 0.0),
+            (0.0, None)
         );
     }
 
