@@ -42,6 +42,9 @@ const PULL: f64 = 16.0;
 const GAIN: f32 = 0.25;
 /// By how much it falls, or rises, at most.
 const STEERED: f32 = 1.4;
+/// Strata of a larger share have enough draws to settle their bounds. A bound that moves with what was kept
+/// last chooses less sharply.
+const RARE: f32 = 0.06;
 
 /// Levels from 0 to 1 that fill every interval evenly, from a beginning that is chance.
 #[derive(Debug, Default)]
@@ -209,6 +212,9 @@ pub(super) struct Mix {
 impl Mix {
     /// By how much the bound of a stratum is to fall, in log-odds.
     pub(super) fn lacks(&self, stratum: Stratum) -> f32 {
+        if stratum.share > RARE {
+            return 0.0;
+        }
         let kept = self.kept.get(stratum.number as usize);
         let lacking = stratum.share * self.all as f32 - kept.map_or(0.0, |&kept| kept as f32);
         (GAIN * lacking).clamp(-STEERED, STEERED)
@@ -349,9 +355,9 @@ mod tests {
     }
 
     #[test]
-    fn strata_come_at_their_shares_whatever_they_are_kept_with() {
+    fn rare_strata_come_at_their_shares_whatever_they_are_kept_with() {
         let rng = &mut stream(7, "mix");
-        let shares = [0.9_f32, 0.09, 0.01];
+        let shares = [0.94_f32, 0.05, 0.01];
         let mut mix = Mix::default();
         let mut kept = [0.0_f32; 3];
         for _ in 0..20_000 {
@@ -360,7 +366,7 @@ mod tests {
             let number = if level < 0.005 {
                 2
             } else {
-                u32::from(level < 0.2)
+                u32::from(level < 0.08)
             };
             let share = shares[number as usize];
             let stratum = Stratum { number, share };
