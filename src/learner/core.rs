@@ -10,7 +10,7 @@ use super::drift::Watch;
 use super::held_out::{Asked, HeldOut};
 use super::replay::{Kept, Replay};
 use super::told_apart::Told;
-use super::{Generator, LearnerSettings, Loss, Published, Serving, Status};
+use super::{LearnerSettings, Loss, Published, Serving, Status};
 use crate::chance::{self, Rng};
 use crate::features::context::Memory;
 use crate::features::timing::{BINS, Coder, END_MODES, START_MODES};
@@ -48,22 +48,22 @@ pub struct Learner {
     pub(super) grammar: Grammar,
     pub(super) vae: Option<Vae>,
     memory: Memory,
-    services: Arc<[u32]>,
-    words: Arc<[Word]>,
+    pub(super) services: Arc<[u32]>,
+    pub(super) words: Arc<[Word]>,
     pub(super) chance: Streams,
     pub(super) status: Status,
     pub(super) watch: Watch,
     canary: Canary,
     /// The VAE that serves, if codes were not fitted anew since.
-    served: Option<Served>,
+    pub(super) served: Option<Served>,
     /// The grammar that was published last had learnt so many traces.
-    grammar_published: u64,
+    pub(super) grammar_published: u64,
     pub(super) told: Told,
 }
 
 /// A VAE that serves, kept as it was, so that it can be asked about traces that are new.
 #[derive(Debug)]
-struct Served {
+pub(super) struct Served {
     vae: Vae,
     answers: Answers,
     /// Only for the rows of labels that it does not know.
@@ -344,18 +344,6 @@ impl Learner {
         }
     }
 
-    /// A snapshot of the newest weights, or counts, whatever their score: for a caller that asked
-    /// for a model after so many steps and takes what there is.
-    pub fn snapshot(&mut self) -> Option<Published> {
-        match self.status.serving {
-            Serving::Nothing => None,
-            Serving::Grammar => {
-                Some(self.published(Generator::Grammar(Arc::new(self.grammar.clone()))))
-            }
-            Serving::Vae => self.publish_vae(),
-        }
-    }
-
     /// Ends a training whose newest weights are what is kept: they serve unless they lost the last score.
     /// While it runs, a VAE that won before may go on serving as it was; that one is not kept.
     pub fn settle(&mut self) {
@@ -532,49 +520,6 @@ impl Learner {
             answers,
             chance: chance::stream(self.status.snapshots, "labels that it does not know"),
         });
-    }
-
-    /// The newest grammar, if it has learnt a good deal more than the one published last.
-    fn publish_grammar(&mut self) -> Option<Published> {
-        let learnt = self.fit.learnt;
-        let due = self.grammar_published == 0
-            || learnt >= self.grammar_published + self.grammar_published / 4
-            || self.status.serving == Serving::Vae;
-        if !due || self.grammar.traces() == 0 {
-            return None;
-        }
-        self.grammar_published = learnt;
-        self.served = None;
-        self.status.snapshots += 1;
-        self.status.serving = Serving::Grammar;
-        Some(self.published(Generator::Grammar(Arc::new(self.grammar.clone()))))
-    }
-
-    fn publish_vae(&mut self) -> Option<Published> {
-        let vae = self.vae.as_mut()?;
-        if self.replay.len() >= FIRST_STEP {
-            let kept = self.replay.weighted();
-            let kept = kept.filter_map(|(kept, weight)| Some((kept.example.as_deref()?, weight)));
-            let kept: Vec<(&Example, f32)> = kept.collect();
-            // If it fails, the prior is what the last steps had.
-            let _refitted = vae.refit_prior(&kept);
-        }
-        let weights = vae.weights();
-        self.status.snapshots += 1;
-        self.status.serving = Serving::Vae;
-        Some(self.published(Generator::Vae(Arc::new(weights))))
-    }
-
-    pub(super) fn published(&self, generator: Generator) -> Published {
-        let drawn_by_vae = matches!(generator, Generator::Vae(_));
-        Published {
-            discriminator: self.told.by.clone().filter(|_| drawn_by_vae),
-            number: self.status.snapshots,
-            words: self.words.clone(),
-            services: self.services.clone(),
-            coder: self.coder.clone(),
-            generator,
-        }
     }
 
     fn draw_curve(&mut self, vae: f64, grammar: f64) {

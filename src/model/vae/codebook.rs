@@ -257,16 +257,19 @@ impl Codebook {
 mod tests {
     use super::*;
 
+    fn book(codes: usize, code_size: usize) -> Codebook {
+        Codebook::new(&VaeSettings {
+            codes,
+            code_size,
+            ..VaeSettings::default()
+        })
+    }
+
     /// Two kinds of traces that are much alike, and now and then others that are far from all codes and
     /// are given dead ones: what is lent to those is not in the prior, and the two keep their codes.
     #[test]
     fn rare_traces_take_neither_shares_nor_codes_of_frequent_ones() {
-        let settings = VaeSettings {
-            codes: 8,
-            code_size: 2,
-            ..VaeSettings::default()
-        };
-        let mut book = Codebook::new(&settings);
+        let mut book = book(8, 2);
         let (often, traces) = ([0.0, 0.0, 0.01, 0.01], [300, 100]);
         let elsewhere = (2..8).map(|code| code as f32);
         let places = often.into_iter().chain(elsewhere.flat_map(|at| [at, at]));
@@ -303,12 +306,7 @@ mod tests {
 
     /// Four places that are used, and the steps in which something far from them comes.
     fn moved(steps: std::ops::Range<u32>, settled: bool) -> Vec<u32> {
-        let settings = VaeSettings {
-            codes: 6,
-            code_size: 1,
-            ..VaeSettings::default()
-        };
-        let mut book = Codebook::new(&settings);
+        let mut book = book(6, 1);
         let usual = [0.0, 0.1, 0.2, 0.3];
         book.codes = vec![0.0, 0.1, 0.2, 0.3, 50.0, 60.0];
         book.begun = true;
@@ -345,12 +343,7 @@ mod tests {
 
     #[test]
     fn a_code_that_is_put_elsewhere_takes_no_share_along() {
-        let settings = VaeSettings {
-            codes: 2,
-            code_size: 1,
-            ..VaeSettings::default()
-        };
-        let mut book = Codebook::new(&settings);
+        let mut book = book(2, 1);
         (book.codes, book.begun) = (vec![0.0, 5.0], true);
         (book.counts, book.sums) = (vec![0.99, 0.01], vec![0.0, 0.05]);
         (book.uses, book.spread) = (vec![0.99, 0.01], 0.01);
