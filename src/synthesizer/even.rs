@@ -42,8 +42,7 @@ const PULL: f64 = 16.0;
 const GAIN: f32 = 0.25;
 /// By how much it falls, or rises, at most.
 const STEERED: f32 = 1.4;
-/// Strata of a larger share have enough draws to settle their bounds. A bound that moves with what was kept
-/// last chooses less sharply.
+/// Strata of a larger share have enough draws to settle their bounds.
 const RARE: f32 = 0.06;
 
 /// Levels from 0 to 1 that fill every interval evenly, from a beginning that is chance.
@@ -361,7 +360,7 @@ mod tests {
         let mut mix = Mix::default();
         let mut kept = [0.0_f32; 3];
         for _ in 0..20_000 {
-            // Of the last half as many are drawn as should be, and kept as often as the others.
+            // Half as many of the last are drawn as should be, half as many again of the second.
             let level: f32 = rng.random();
             let number = if level < 0.005 {
                 2
