@@ -188,6 +188,7 @@ pub const METRICS: &[Metric] = &[
     metric(SHAPES, ("S3", "shape_coverage"), "held-out traces whose shape is there", Good::High),
     metric(SHAPES, ("S3", "shape_novelty"), "traces whose shape is not held-out", Good::Ceiling),
     metric(SHAPES, ("S3", "rare_recall"), "rare shapes found", Good::High).bar(Bar::CeilingLess(0.0)),
+    metric(SHAPES, ("S3", "rare_recall_allowed"), "rare shapes found, of those with no label below the floor", Good::High),
     metric(TIMING, ("T1", "operation_durations"), "duration per operation, W1 of log10", Good::Low),
     metric(TIMING, ("T1", "offset"), "start offset over parent, KS", Good::Low),
     metric(TIMING, ("T1", "self_time"), "self time over duration, KS", Good::Low),

@@ -8,7 +8,7 @@ use super::features::Features;
 use super::fidelity::{Report, fidelity};
 use super::figures::Figures;
 use super::neural::neural;
-use super::privacy::{Originals, below_floor, membership};
+use super::privacy::{Originals, Shared, membership};
 use super::reconstruction::Reconstruction;
 use super::shadow::Shadow;
 use super::similarity::Mixed;
@@ -91,7 +91,7 @@ pub struct Bench<'a> {
     observed: Observed<'a>,
     texts: &'a Interner,
     seed: u64,
-    floor: u32,
+    shared: Shared,
     features: &'a ObservedFeatures,
     utility: Utility<'a>,
     rare: Rare,
@@ -173,24 +173,26 @@ impl<'a> Bench<'a> {
             second,
         } = observed;
         let originals = Originals::of(train);
+        let shared = Shared::of(train, floor as usize);
         let [learnt, asked] = [(train, &features.train), (held_out, &features.held_out)]
             .map(|(traces, features)| Sample { traces, features });
         Ok(Self {
             observed,
             texts,
             seed,
-            floor,
             features,
             utility: Utility::new(learnt, asked, seed)?,
-            rare: Rare::of(held_out, [train, second]),
+            rare: Rare::of(held_out, [train, second], |trace| shared.allow(trace)),
+            shared,
             repeated: originals.copied(held_out),
             originals,
             shadow: Shadow::learn((second, &features.second), floor, texts, seed)?,
         })
     }
 
-    /// Shapes of held-out traces that are rare: the fewer, the more of `rare_recall` is chance.
-    pub fn rare_shapes(&self) -> usize {
+    /// Shapes of held-out traces that are rare, and those of them whose labels are all above the floor: the fewer, the
+    /// more of `rare_recall` is chance.
+    pub fn rare_shapes(&self) -> [usize; 2] {
         self.rare.len()
     }
 
@@ -257,8 +259,9 @@ impl<'a> Bench<'a> {
         ]);
         let (strata, alike) = strata(held_out, traces);
         figures.extend(alike.map(|alike| ("strata", alike)));
-        let recall = self.rare.recall(traces);
+        let [recall, allowed] = self.rare.recall(traces);
         figures.extend(recall.map(|recall| ("rare_recall", recall)));
+        figures.extend(allowed.map(|recall| ("rare_recall_allowed", recall)));
         step("timing");
         let lie = lie(held_out, traces);
         let (roots, [p50, p95, p99]) = roots(held_out, traces, texts);
@@ -346,7 +349,6 @@ impl<'a> Bench<'a> {
             ]);
             figures.extend(told.shadow.map(|shadow| ("mia_shadow", shadow)));
         }
-        let below = below_floor(self.observed.train, traces, self.floor as usize);
-        figures.insert("below_floor", below);
+        figures.insert("below_floor", self.shared.below(traces));
     }
 }

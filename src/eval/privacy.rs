@@ -1,13 +1,13 @@
 //! P1 to P3: copies, membership, labels below the floor.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::boosted::auc;
 use super::distance::{percentile, sorted};
 use super::features::{Features, Table};
 use super::shadow::{Far, Shadow, far};
 use super::shape::{Label, canonical, label};
-use crate::trace::{SpanKind, StatusCode, Trace};
+use crate::trace::{Span, SpanKind, StatusCode, Trace};
 
 /// Durations that differ by no more than this share are the same.
 const SAME: f64 = 0.01;
@@ -203,28 +203,41 @@ fn tpr(truths: &[f64], told: &[f64]) -> f64 {
     members.iter().filter(|told| **told > border).count() as f64 / members.len() as f64
 }
 
-/// Share of spans whose label fewer than `floor` training traces have.
-pub(super) fn below_floor(train: &[Trace], traces: &[Trace], floor: usize) -> f64 {
-    let mut shared: BTreeMap<Label, usize> = BTreeMap::new();
-    for trace in train {
-        let mut labels: Vec<Label> = trace.spans().iter().map(label).collect();
-        labels.sort_unstable();
-        labels.dedup();
-        for label in labels {
-            *shared.entry(label).or_default() += 1;
+/// The labels that enough training traces have for a synthetic one to have them.
+#[derive(Debug)]
+pub(super) struct Shared(BTreeSet<Label>);
+
+impl Shared {
+    /// Those of at least `floor` traces.
+    pub(super) fn of(train: &[Trace], floor: usize) -> Self {
+        let mut traces: BTreeMap<Label, usize> = BTreeMap::new();
+        for trace in train {
+            let mut labels: Vec<Label> = trace.spans().iter().map(label).collect();
+            labels.sort_unstable();
+            labels.dedup();
+            for label in labels {
+                *traces.entry(label).or_default() += 1;
+            }
         }
+        traces.retain(|_, traces| *traces >= floor);
+        Self(traces.into_keys().collect())
     }
-    let spans = traces.iter().flat_map(Trace::spans);
-    let (mut below, mut all) = (0_usize, 0_usize);
-    for span in spans {
-        all += 1;
-        below += usize::from(
-            shared
-                .get(&label(span))
-                .is_none_or(|&traces| traces < floor),
-        );
+
+    fn has(&self, span: &Span) -> bool {
+        self.0.contains(&label(span))
     }
-    below as f64 / all.max(1) as f64
+
+    /// Whether a trace has none but these.
+    pub(super) fn allow(&self, trace: &Trace) -> bool {
+        trace.spans().iter().all(|span| self.has(span))
+    }
+
+    /// Share of spans that have others.
+    pub(super) fn below(&self, traces: &[Trace]) -> f64 {
+        let spans = || traces.iter().flat_map(Trace::spans);
+        let below = spans().filter(|span| !self.has(span)).count();
+        below as f64 / spans().count().max(1) as f64
+    }
 }
 
 #[cfg(test)]
@@ -281,7 +294,12 @@ mod tests {
     #[test]
     fn a_label_below_the_floor_is_seen_in_each_span_that_has_it() {
         let train = [tree("a(b b)"), tree("a(b)"), tree("a(c)")];
-        assert_eq!(below_floor(&train, &[tree("a(b b b)")], 2), 0.0);
-        assert_eq!(below_floor(&train, &[tree("a(c d b)")], 2), 0.5);
+        let shared = Shared::of(&train, 2);
+        assert_eq!(shared.below(&[tree("a(b b b)")]), 0.0);
+        assert_eq!(shared.below(&[tree("a(c d b)")]), 0.5);
+        assert_eq!(
+            ["a(b b)", "a(c b)"].map(|text| shared.allow(&tree(text))),
+            [true, false]
+        );
     }
 }

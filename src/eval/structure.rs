@@ -115,35 +115,50 @@ pub(super) fn triples(observed: &[Trace], synthetic: &[Trace]) -> f64 {
 
 /// The rare shapes of held-out traces.
 #[derive(Debug)]
-pub(super) struct Rare(BTreeSet<u64>);
+pub(super) struct Rare {
+    all: BTreeSet<u64>,
+    /// Those whose labels all stand in enough training traces: others must not be drawn.
+    allowed: BTreeSet<u64>,
+}
 
 impl Rare {
-    /// Those that at most one in a thousand of all observed traces has.
-    pub(super) fn of(held_out: &[Trace], others: [&[Trace]; 2]) -> Self {
+    /// Those that at most one in a thousand of all observed traces has; and which traces may be drawn.
+    pub(super) fn of(
+        held_out: &[Trace],
+        others: [&[Trace]; 2],
+        may: impl Fn(&Trace) -> bool,
+    ) -> Self {
         let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
-        let held_out: BTreeSet<u64> = held_out
-            .iter()
-            .map(canonical)
-            .inspect(|&shape| *counts.entry(shape).or_default() += 1)
-            .collect();
+        let mut shapes: BTreeMap<u64, &Trace> = BTreeMap::new();
+        for trace in held_out {
+            let shape = canonical(trace);
+            *counts.entry(shape).or_default() += 1;
+            shapes.insert(shape, trace);
+        }
         for shape in others.into_iter().flatten().map(canonical) {
             *counts.entry(shape).or_default() += 1;
         }
         let most = RARE * counts.values().sum::<usize>() as f64;
-        let rare = held_out.into_iter().filter(|s| counts[s] as f64 <= most);
-        Self(rare.collect())
+        shapes.retain(|shape, _| counts[shape] as f64 <= most);
+        let allowed = shapes.iter().filter(|(_, trace)| may(trace));
+        Self {
+            allowed: allowed.map(|(&shape, _)| shape).collect(),
+            all: shapes.into_keys().collect(),
+        }
     }
 
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
+    /// How many there are, and how many of them may be drawn.
+    pub(super) fn len(&self) -> [usize; 2] {
+        [self.all.len(), self.allowed.len()]
     }
 
-    /// Share of them that a sample has. None if there are none.
-    pub(super) fn recall(&self, traces: &[Trace]) -> Option<f64> {
+    /// Share of them, and of those that may be drawn, that a sample has. None of what there is none of.
+    pub(super) fn recall(&self, traces: &[Trace]) -> [Option<f64>; 2] {
         let drawn: BTreeSet<u64> = traces.iter().map(canonical).collect();
-        let found = self.0.intersection(&drawn).count();
-        (!self.0.is_empty()).then(|| found as f64 / self.0.len() as f64)
+        [&self.all, &self.allowed].map(|rare| {
+            let found = rare.intersection(&drawn).count();
+            (!rare.is_empty()).then(|| found as f64 / rare.len() as f64)
+        })
     }
 }
 
@@ -185,9 +200,16 @@ mod tests {
     fn a_rare_shape_is_recalled_by_a_sample_that_has_it() {
         let common = |count| (0..count).map(|_| tree("a(b)")).collect::<Vec<_>>();
         let held_out = [common(10), vec![tree("a(c)"), tree("a(d)")]].concat();
-        let rare = Rare::of(&held_out, [&common(1_500), &common(500)]);
-        assert_eq!((rare.len(), rare.recall(&held_out)), (2, Some(1.0)));
-        assert_eq!(rare.recall(&[tree("a(d)"), tree("a(e)")]), Some(0.5));
-        assert_eq!(Rare::of(&common(5), [&[], &[]]).recall(&[]), None);
+        let others = [common(1_500), common(500)];
+        let not_d = |trace: &Trace| canonical(trace) != canonical(&tree("a(d)"));
+        let rare = Rare::of(&held_out, [&others[0], &others[1]], not_d);
+        assert_eq!(rare.len(), [2, 1]);
+        assert_eq!(rare.recall(&held_out), [Some(1.0); 2]);
+        let found = rare.recall(&[tree("a(d)"), tree("a(e)")]);
+        assert_eq!(found, [Some(0.5), Some(0.0)]);
+        assert_eq!(
+            Rare::of(&common(5), [&[], &[]], not_d).recall(&[]),
+            [None; 2]
+        );
     }
 }

@@ -132,9 +132,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     controls.retain(|(_, traces)| !traces.is_empty());
     let features = ObservedFeatures::of(observed);
     let bench = Bench::new(observed, &features, &texts, (arguments.seed, floor))?;
+    let [rare, allowed] = bench.rare_shapes();
     evaluation.notes.push(format!(
-        "{} shapes of held-out traces are rare; the fewer, the more of how many are found is chance",
-        bench.rare_shapes()
+        "{rare} shapes of held-out traces are rare, {allowed} of them have no label below the floor, which no synthetic \
+         trace may have; the fewer, the more of how many are found is chance"
     ));
     let beside = match &other {
         Some(other) => bench.beside(other)?,

@@ -2,7 +2,7 @@
 
 use super::clock::{Clock, Hung};
 use super::habit::{Anchor, Habit, References};
-use super::step::{Phase, PhaseClass};
+use super::spot::Given;
 use super::table::FARTHEST;
 use super::{EndMode, StartMode};
 use crate::features::Skeleton;
@@ -78,20 +78,21 @@ pub(super) fn references(
 pub(super) struct HungSpan {
     pub(super) start: Hung<StartMode>,
     pub(super) end: Hung<EndMode>,
-    /// How far its service was into the period of its waits.
-    pub(super) phase: PhaseClass,
+    /// What was known before its times that counts are apart for.
+    pub(super) given: Given,
 }
 
 /// How start and end of every span hang, given the habits of its (operation, parent operation), its
-/// service, and whether it is a call to what a coarse clock times. The clock has begun.
+/// service, whether it is a call to what a coarse clock times, and what is given before its times. The clock has begun.
 pub(super) fn hung(
     trace: &Trace,
     skeleton: &Skeleton,
     habit: impl Fn(usize) -> Habit,
-    (service, tick, calls): (
+    (service, tick, calls, given): (
         impl Fn(usize) -> Option<u16>,
         impl Fn(usize) -> Option<u64>,
         impl Fn(usize) -> bool,
+        impl Fn(&Clock, usize) -> Given,
     ),
     clock: &mut Clock,
 ) -> Result<Vec<HungSpan>, Unencodable> {
@@ -131,12 +132,12 @@ pub(super) fn hung(
                 start = (StartMode::BeforeCallersEnd, told);
             }
         }
-        let phase = Phase::class(clock.phase(service, place.parent));
+        let given = given(clock, at);
         // The only child stands right behind.
         let callee = calls(at).then(|| &references[at + 1]);
         let end = end(&references[at], callee, habit(at));
         clock.push(skeleton, (at, service), span.start, end);
-        told.push(HungSpan { start, end, phase });
+        told.push(HungSpan { start, end, given });
     }
     clock.finish(skeleton);
     for (at, HungSpan { end, .. }) in told.iter_mut().enumerate() {
