@@ -6,9 +6,8 @@ use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 
 use super::aspect::{self, ASPECTS, Aspect};
-use super::callee;
-use super::spot::{self, ANY, Given, INDICES, NONE, child_token, parent_token};
-use super::step::TOLD;
+use super::spot::{self, ANY, INDICES, NONE, child_token, parent_token};
+use super::step::{PhaseClass, TOLD};
 use super::table::Table;
 use super::{EndMode, START_MODES, StartMode};
 use crate::features::{Place, Skeleton, Token};
@@ -21,9 +20,6 @@ const FINE_VALUES: usize = 150;
 /// Values that must have an aspect in common to have bins of their own. Bins of fewer follow the chance of
 /// their training traces more closely than they tell apart what differs.
 const SPLIT_VALUES: usize = 600;
-
-/// Values that bins of a class of calls need, however wide the context: with fewer, those of all classes are used.
-const CALLED_VALUES: usize = 1_000;
 
 /// Values that bins of (operation, mode) need; with fewer, those of the mode are used.
 const COARSE_VALUES: usize = 30;
@@ -39,23 +35,20 @@ pub(super) type Values = BTreeMap<Context, Vec<(u64, [u32; ASPECTS])>>;
 
 /// A start mode, or an end mode after the start modes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub(super) struct Slot(u16);
+pub(super) struct Slot(u8);
 
 /// What is added to the number of a mode in whose bins waits are, where the phase of the service is known, for its
 /// long waits have a mode of their own there; and to that of such a mode where another's wait says the phase,
 /// for that is known less exactly.
-const KNOWN: u16 = 64;
-
-/// What is added for each class of how much longer a call takes to the number of a mode that its callee starts in.
-const CALLED: u16 = 128;
+const KNOWN: u8 = 64;
 
 impl Slot {
     pub(super) fn start(mode: StartMode) -> Self {
-        Self(mode as u16)
+        Self(mode as u8)
     }
 
     pub(super) fn end(mode: EndMode) -> Self {
-        Self(START_MODES as u16 + mode as u16)
+        Self(START_MODES as u8 + mode as u8)
     }
 
     /// Its place among all modes.
@@ -63,35 +56,18 @@ impl Slot {
         usize::from(self.0)
     }
 
-    /// Whether it is that of a class of calls.
-    fn is_called(self) -> bool {
-        self.0 >= CALLED
-    }
-
-    /// The one whose bins are used where this is given.
-    pub(super) fn at(self, given: Given) -> Self {
-        const ENDS: u16 = START_MODES as u16;
-        const GAP: u16 = StartMode::Gap as u16;
-        const LATE: u16 = StartMode::BeforeCallersEnd as u16;
-        const GAP_IN_STEP: u16 = StartMode::InStep as u16;
-        const LEAF: u16 = ENDS + EndMode::Duration as u16;
-        const LEAF_IN_STEP: u16 = ENDS + EndMode::InStep as u16;
-        const CHILDREN: u16 = ENDS + EndMode::AfterChildren as u16;
-        const CHILDREN_IN_STEP: u16 = ENDS + EndMode::ChildrenInStep as u16;
-        if let Some(class) = callee::class(given) {
-            let differs = matches!(self.0, GAP | LATE);
-            return Self(
-                self.0
-                    + if differs {
-                        CALLED * u16::from(class)
-                    } else {
-                        0
-                    },
-            );
-        }
+    /// The one whose bins are used at this phase.
+    pub(super) fn at(self, phase: PhaseClass) -> Self {
+        const ENDS: u8 = START_MODES as u8;
+        const GAP: u8 = StartMode::Gap as u8;
+        const GAP_IN_STEP: u8 = StartMode::InStep as u8;
+        const LEAF: u8 = ENDS + EndMode::Duration as u8;
+        const LEAF_IN_STEP: u8 = ENDS + EndMode::InStep as u8;
+        const CHILDREN: u8 = ENDS + EndMode::AfterChildren as u8;
+        const CHILDREN_IN_STEP: u8 = ENDS + EndMode::ChildrenInStep as u8;
         let differs = match self.0 {
-            GAP | LEAF | CHILDREN => given > 0,
-            GAP_IN_STEP | LEAF_IN_STEP | CHILDREN_IN_STEP => given >= TOLD,
+            GAP | LEAF | CHILDREN => phase > 0,
+            GAP_IN_STEP | LEAF_IN_STEP | CHILDREN_IN_STEP => phase >= TOLD,
             _ => false,
         };
         Self(self.0 + if differs { KNOWN } else { 0 })
@@ -138,11 +114,7 @@ impl Bins {
                 to.entry(context).or_default().extend(distances);
             }
         }
-        let least = |context: &Context, least| match context.3 {
-            slot if slot.is_called() => CALLED_VALUES,
-            _ => least,
-        };
-        values.retain(|context, distances| distances.len() >= least(context, FINE_VALUES));
+        values.retain(|_, distances| distances.len() >= FINE_VALUES);
         let mut split: BTreeMap<(Context, u32), Vec<u64>> = BTreeMap::new();
         for (&context, values) in &values {
             let Some(aspect) = aspect::most_telling(values, SPLIT_VALUES) else {
@@ -156,11 +128,11 @@ impl Bins {
         }
         split.retain(|_, distances| distances.len() >= SPLIT_VALUES);
         values.retain(|context, _| context.2 != NONE);
-        finer.retain(|context, distances| distances.len() >= least(context, FINE_VALUES));
-        // The widest stand in for all: none is asked for where something is given.
+        finer.retain(|_, distances| distances.len() >= FINE_VALUES);
+        // The widest stand in for all: none is asked for at a phase.
         coarse.retain(|context, distances| match context.0 {
             ANY => context.3.0 < KNOWN,
-            _ => distances.len() >= least(context, COARSE_VALUES),
+            _ => distances.len() >= COARSE_VALUES,
         });
         // Coarse ones first: they stand in for whatever finds no room.
         let values = values.into_iter().map(|(context, values)| {
@@ -179,17 +151,17 @@ impl Bins {
         bins
     }
 
-    /// The bins of a span in this mode. Where too few values are of what is given those of others stand in, where
+    /// The bins of a span in this mode. Where too few values are of known phases those of others stand in, where
     /// too few have failed those of spans that have not, and in the end those of the mode.
     pub(super) fn of(
         &self,
         skeleton: &Skeleton,
         tokens: &[Token],
-        (at, given): (usize, Given),
+        (at, phase): (usize, PhaseClass),
         slot: Slot,
     ) -> &Table {
         let own = context(&skeleton.places()[at], tokens, at, slot);
-        let known = slot.at(given);
+        let known = slot.at(phase);
         let slots = [(known != slot).then_some(known), Some(slot)];
         let failed = spot::not_failed(own.0);
         for token in [Some(own.0), failed].into_iter().flatten() {
@@ -238,50 +210,4 @@ pub(super) fn context(place: &Place, tokens: &[Token], at: usize, slot: Slot) ->
         slot,
         place.index.min(INDICES),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::features::timing::callee::Longer;
-
-    /// A callee's distances behind its call's start, so many of each of two classes.
-    fn fitted(count: u64) -> (Bins, [Slot; 2]) {
-        let calls = (0..1_000).map(|at| (Token(1), at));
-        let longer = Longer::fit(calls);
-        let gap = Slot::start(StartMode::Gap);
-        let slots = [10, 990].map(|by| gap.at(longer.given(Token(1), by).unwrap()));
-        let mut values = Values::new();
-        for (slot, from) in slots.into_iter().chain([gap]).zip([1_000, 900_000, 1_000]) {
-            let distances = (0..count).map(|at| (from + at, [0; ASPECTS]));
-            values.insert((1, 0, NONE, slot, 0), distances.collect());
-        }
-        (Bins::fit(values), slots)
-    }
-
-    #[test]
-    fn calls_of_a_class_have_bins_of_their_own_where_there_are_enough() {
-        for (count, own) in [(1_000, true), (999, false)] {
-            let (bins, slots) = fitted(count);
-            for (slot, from) in slots.into_iter().zip([1_000, 900_000]) {
-                let table = bins.narrow((1, 0, NONE, slot, 0), |_| 0);
-                assert_eq!(table.is_some(), own, "{count}");
-                let middle = table.map(|table| table.middle(BINS_MIDDLE));
-                assert!(middle.is_none_or(|at| (from..from + count).contains(&at)));
-            }
-        }
-    }
-
-    #[test]
-    fn only_starts_beside_a_call_are_told_apart_by_how_much_longer_it_takes() {
-        let given = callee::CALLED + 3;
-        for mode in [StartMode::Gap, StartMode::BeforeCallersEnd] {
-            assert!(Slot::start(mode).at(given).is_called());
-        }
-        for slot in [Slot::start(StartMode::Before), Slot::end(EndMode::Duration)] {
-            assert_eq!(slot.at(given), slot);
-        }
-    }
-
-    const BINS_MIDDLE: usize = super::super::BINS / 2;
 }

@@ -79,13 +79,9 @@ impl Clock {
         let begin = self.starts[parent as usize];
         let previous = place.previous.map(|at| self.starts[at as usize]);
         let after = |from: i64| Grid::through(tick, from.saturating_neg());
-        let longer = self.longer(place);
         let late = self.latest(place).map(|end| Grid::through(tick, end));
-        // Of both parts of what its call takes longer the smaller one is told.
-        let half = longer.map_or(u64::MAX, |longer| longer / 2);
-        let late = late.map(|late| late.up_to(tick.saturating_add(half)));
         Some([
-            Some(after(self.frontier(parent)).up_to(half)),
+            Some(after(self.frontier(parent))),
             Some(after(previous.unwrap_or(begin))),
             Some(Grid::through(tick, begin)),
             None,
@@ -96,15 +92,11 @@ impl Clock {
     /// When the only child of a call, which was entered, would start if it ended as its caller does; none, if
     /// the caller's end does not hang on how long it takes.
     pub(super) fn latest(&self, place: &Place) -> Option<i64> {
-        let longer = i64::try_from(self.longer(place)?).ok()?;
-        let start = self.starts[place.parent? as usize];
-        Some(start.saturating_add(longer))
-    }
-
-    /// How much longer than its only child, which was entered, a call takes; none, if its end does not hang on that.
-    pub(super) fn longer(&self, place: &Place) -> Option<u64> {
-        let (mode, distance) = self.rules[place.parent? as usize];
-        (mode == EndMode::AfterCallee).then_some(distance)
+        let parent = place.parent? as usize;
+        let (mode, distance) = self.rules[parent];
+        let longer = i64::try_from(distance).ok()?;
+        let start = self.starts[parent].saturating_add(longer);
+        (mode == EndMode::AfterCallee).then_some(start)
     }
 
     /// What a start after the frontier of its parent would be told by in step.

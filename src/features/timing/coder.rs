@@ -8,12 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::aspect::Aspect;
 use super::bins::{self, Bins, Context, Slot, Values};
-use super::callee::Longer;
 use super::clock::Clock;
 use super::confidant::{self, Classes, Listener, Listeners, Teller, Told};
 use super::habit::{self, Anchor, Habit, References};
-use super::spot::{self, Given, MODES, ModeShares, Spot, parent_token};
-use super::step::{Phase, Quotas, Wait};
+use super::spot::{self, MODES, ModeShares, Spot, parent_token};
+use super::step::{PhaseClass, Quotas, Wait};
 use super::survey::{self, HungSpan};
 use super::table::Table;
 use super::tick;
@@ -50,8 +49,6 @@ pub struct Coder {
     services: Vec<u16>,
     /// The ticks of the clock that starts of each token are read from, in nanoseconds; 1 where they are fine.
     ticks: Vec<u64>,
-    /// Classes of how much longer calls take than their callees.
-    longer: Longer,
 }
 
 /// A coder as a checkpoint holds it: in order.
@@ -67,8 +64,6 @@ struct Saved {
     quotas: Quotas,
     services: Vec<u16>,
     ticks: Vec<u64>,
-    #[serde(default)]
-    longer: Longer,
 }
 
 impl Coder {
@@ -94,7 +89,6 @@ impl Coder {
         coder.services = services(traces.clone());
         coder.ticks = tick::fit(traces.clone());
         coder.quotas = Arc::new(Quotas::fit(&coder.waits(traces.clone())));
-        coder.longer = coder.calls_longer(traces.clone());
         coder.survey(traces.clone());
         let told: Vec<Told> = traces
             .filter_map(|(trace, tokens)| coder.told(trace, tokens))
@@ -149,41 +143,6 @@ impl Coder {
         habit.is_some_and(|habit| habit.anchor == Anchor::Parent)
     }
 
-    /// What is known before the times of the span at `at` that counts are apart for. It was entered.
-    pub(super) fn given(
-        &self,
-        clock: &Clock,
-        (place, tokens, at): (&Place, &[Token], usize),
-    ) -> Given {
-        let longer = clock.longer(place);
-        let called = longer.and_then(|longer| self.longer.given(tokens[at], longer));
-        called.unwrap_or_else(|| {
-            let service = self.service(tokens[at]);
-            Phase::class(clock.phase(service, place.parent))
-        })
-    }
-
-    /// Classes of how much longer the calls of all traces take than their callees.
-    fn calls_longer<'a>(&self, traces: impl Iterator<Item = (&'a Trace, &'a [Token])>) -> Longer {
-        let mut calls = Vec::new();
-        if self.ticks.iter().all(|&tick| tick <= 1) {
-            return Longer::default();
-        }
-        for (trace, tokens) in traces {
-            let skeleton = Skeleton::of_trace(trace);
-            let Ok(hung) = self.hung(trace, &skeleton, tokens) else {
-                continue;
-            };
-            for (at, call) in hung.iter().enumerate() {
-                if call.end.0 == EndMode::AfterCallee {
-                    // The only child stands right behind.
-                    calls.push((tokens[at + 1], call.end.1));
-                }
-            }
-        }
-        Longer::fit(calls.into_iter())
-    }
-
     /// The waits of all traces, of so many spans at most.
     fn waits<'a>(&self, traces: impl Iterator<Item = (&'a Trace, &'a [Token])>) -> Vec<Vec<Wait>> {
         let (mut waits, mut left) = (Vec::new(), STEPPED);
@@ -232,7 +191,7 @@ impl Coder {
         let told = hung.into_iter().enumerate().map(|(at, span)| {
             let teller = teller(&skeleton.places()[at], tokens, at);
             let (start, end) = (span.start, span.end);
-            (teller, span.given, [start.0.key(start.1), end.0.key(end.1)])
+            (teller, [start.0.key(start.1), end.0.key(end.1)])
         });
         Some(told.collect())
     }
@@ -256,16 +215,16 @@ impl Coder {
             let Ok(hung) = self.hung(trace, &skeleton, tokens) else {
                 continue;
             };
-            for (at, HungSpan { start, end, given }) in hung.into_iter().enumerate() {
+            for (at, HungSpan { start, end, phase }) in hung.into_iter().enumerate() {
                 let place = &skeleton.places()[at];
-                let counts = modes.entry(spot::of(place, tokens, at, given)).or_default();
+                let counts = modes.entry(spot::of(place, tokens, at, phase)).or_default();
                 for slot in [Slot::start(start.0), Slot::end(end.0)] {
                     counts[slot.number()] += 1;
                 }
                 let aspects = Aspect::ALL.map(|aspect| aspect.of(&skeleton, tokens, at));
                 let starts = (at > 0).then_some((Slot::start(start.0), start.1));
                 for (slot, distance) in starts.into_iter().chain([(Slot::end(end.0), end.1)]) {
-                    let context = bins::context(place, tokens, at, slot.at(given));
+                    let context = bins::context(place, tokens, at, slot.at(phase));
                     values.entry(context).or_default().push((distance, aspects));
                 }
             }
@@ -303,9 +262,7 @@ impl Coder {
         let service = |at: usize| self.service(tokens[at]);
         let calls = |at: usize| self.calls(skeleton, tokens, at);
         let tick = |at: usize| self.tick(tokens[at]);
-        let given =
-            |clock: &Clock, at: usize| self.given(clock, (&skeleton.places()[at], tokens, at));
-        survey::hung(trace, skeleton, habit, (service, tick, calls, given), clock)
+        survey::hung(trace, skeleton, habit, (service, tick, calls), clock)
     }
 
     /// The bins of a span's start in this mode.
@@ -313,7 +270,7 @@ impl Coder {
         &self,
         skeleton: &Skeleton,
         tokens: &[Token],
-        spot: (usize, Given),
+        spot: (usize, PhaseClass),
         mode: StartMode,
     ) -> &Table {
         self.bins.of(skeleton, tokens, spot, Slot::start(mode))
@@ -324,7 +281,7 @@ impl Coder {
         &self,
         skeleton: &Skeleton,
         tokens: &[Token],
-        spot: (usize, Given),
+        spot: (usize, PhaseClass),
         mode: EndMode,
     ) -> &Table {
         self.bins.of(skeleton, tokens, spot, Slot::end(mode))
@@ -336,9 +293,9 @@ impl Coder {
         &self,
         skeleton: &Skeleton,
         tokens: &[Token],
-        (at, given): (usize, Given),
+        (at, phase): (usize, PhaseClass),
     ) -> ([f32; super::START_MODES], [f32; super::END_MODES]) {
-        let spot = spot::of(&skeleton.places()[at], tokens, at, given);
+        let spot = spot::of(&skeleton.places()[at], tokens, at, phase);
         let shares = spot::known(&self.modes, spot);
         let (mut starts, mut ends) = ([0.0; super::START_MODES], [0.0; super::END_MODES]);
         let (start, end) = shares.split_at(super::START_MODES);
@@ -392,7 +349,6 @@ impl From<Coder> for Saved {
             quotas: Arc::unwrap_or_clone(coder.quotas),
             services: coder.services,
             ticks: coder.ticks,
-            longer: coder.longer,
         };
         saved.habits.sort_unstable_by_key(|(pair, _)| *pair);
         saved.tables.sort_unstable_by_key(|(context, _)| *context);
@@ -421,9 +377,6 @@ impl TryFrom<Saved> for Coder {
         {
             return Err("the shares of time modes are damaged");
         }
-        if !saved.longer.is_sound() {
-            return Err("classes of calls are out of order");
-        }
         let listeners: Listeners = saved.listeners.into_iter().collect();
         if !confidant::are_sound(&listeners) {
             return Err("what times tell of later ones is damaged");
@@ -435,7 +388,6 @@ impl TryFrom<Saved> for Coder {
             quotas: Arc::new(saved.quotas),
             services: saved.services,
             ticks: saved.ticks,
-            longer: saved.longer,
             habits: saved.habits.into_iter().collect(),
             bins: Bins {
                 tables: saved.tables.into_iter().collect(),

@@ -14,9 +14,7 @@ use std::ops::Range;
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 
-use super::callee;
 use super::mode::position;
-use super::spot::Given;
 use super::table::score;
 
 /// Levels where classes of distances meet, finer at both tails.
@@ -66,9 +64,6 @@ const WORTH: f64 = 0.02;
 /// By how much twice the nats of all spans must exceed their degrees of freedom: among a hundred
 /// candidates that tell nothing, none does.
 const SURE: f64 = 60.0;
-
-/// How many starts those of all classes of calls count for in one.
-const PULL: f32 = 20.0;
 
 /// Counts of a pair of classes that are taken to agree with what is expected.
 const PRIOR: f32 = 1.0;
@@ -238,13 +233,13 @@ pub(super) fn are_sound(listeners: &Listeners) -> bool {
         && confidants.into_iter().all(|it| it.is_sound(voices))
 }
 
-/// Of each span of a trace, in the order of the walk: teller, what is given, and keys of start and end.
-pub(super) type Told = Vec<(Teller, Given, [i64; 2])>;
+/// Teller and keys (of start and end) of each span of a trace, in the order of the walk.
+pub(super) type Told = Vec<(Teller, [i64; 2])>;
 
 /// Finds whom each teller hears.
 pub(super) fn fit(traces: &[Told]) -> Listeners {
     let mut spans: BTreeMap<Teller, u32> = BTreeMap::new();
-    for (teller, ..) in traces.iter().flatten() {
+    for (teller, _) in traces.iter().flatten() {
         *spans.entry(*teller).or_default() += 1;
     }
     spans.retain(|_, spans| *spans >= SPANS);
@@ -292,7 +287,7 @@ fn classify(
 ) -> Vec<[Wide; 2]> {
     let mut keys: Vec<[Vec<i64>; 2]> = vec![Default::default(); listeners.len()];
     let mut left = COUNTED;
-    for (teller, _, told) in traces.iter().flatten() {
+    for (teller, told) in traces.iter().flatten() {
         if left == 0 {
             break;
         }
@@ -310,48 +305,22 @@ fn classify(
     fitted.collect()
 }
 
-/// Shares of the classes of a listener's start and end, whoever is heard.
-#[derive(Debug, Clone, Default)]
-struct Shares {
-    all: [Ratios; 2],
-    /// Of the starts of callees, by the class of how much longer their calls take: bins know that already.
-    called: BTreeMap<Given, Ratios>,
-}
-
-impl Shares {
-    fn of(&self, side: usize, given: Given) -> &Ratios {
-        let called = self.called.get(&given).filter(|_| side == 0);
-        called.unwrap_or(&self.all[side])
-    }
-}
-
-/// Those of each listener.
+/// Shares of the classes of each listener's start and end.
 fn shares(
     traces: &[Told],
     places: &HashMap<Teller, usize, FixedState>,
     listeners: &[Listener],
-) -> Vec<Shares> {
-    let mut shares = vec![Shares::default(); listeners.len()];
+) -> Vec<[Ratios; 2]> {
+    let mut shares = vec![[[0.0; CLASSES]; 2]; listeners.len()];
     let all = 0..listeners.len();
-    walk(traces, places, (listeners, &all), |at, given, own, _| {
-        for (shares, own) in shares[at].all.iter_mut().zip(own) {
+    walk(traces, places, (listeners, &all), |at, own, _| {
+        for (shares, own) in shares[at].iter_mut().zip(own) {
             shares[own] += 1.0;
         }
-        if callee::class(given).is_some() {
-            let called = shares[at].called.entry(given).or_default();
-            called[own[0]] += 1.0;
-        }
     });
-    for Shares { all, called } in &mut shares {
-        for shares in all.iter_mut() {
-            let spans: f32 = shares.iter().sum();
-            shares.iter_mut().for_each(|share| *share /= spans.max(1.0));
-        }
-        for shares in called.values_mut() {
-            let spans = shares.iter().sum::<f32>() + PULL;
-            let wide = shares.iter_mut().zip(all[0]);
-            wide.for_each(|(share, wide)| *share = (*share + PULL * wide) / spans);
-        }
+    for shares in shares.iter_mut().flatten() {
+        let all: f32 = shares.iter().sum();
+        shares.iter_mut().for_each(|share| *share /= all.max(1.0));
     }
     shares
 }
@@ -362,7 +331,7 @@ fn walk(
     traces: &[Told],
     places: &HashMap<Teller, usize, FixedState>,
     (listeners, some): (&[Listener], &Range<usize>),
-    mut visit: impl FnMut(usize, Given, [usize; 2], &[Option<[usize; 2]>]),
+    mut visit: impl FnMut(usize, [usize; 2], &[Option<[usize; 2]>]),
 ) {
     let mut last: Vec<Option<[usize; 2]>> = Vec::new();
     let mut left = COUNTED;
@@ -373,7 +342,7 @@ fn walk(
         left -= trace.len();
         last.clear();
         last.resize(places.len(), None);
-        for (teller, given, keys) in trace {
+        for (teller, keys) in trace {
             let Some(&at) = places.get(teller) else {
                 continue;
             };
@@ -382,7 +351,7 @@ fn walk(
                 [start.of(keys[0]), end.of(keys[1])]
             };
             if some.contains(&at) {
-                visit(at, *given, classes(at), &last);
+                visit(at, classes(at), &last);
             }
             let later = places.get(&(teller.0, teller.1, false));
             for at in [Some(&at), later.filter(|_| teller.2)]
@@ -434,7 +403,7 @@ fn hear(
     places: &HashMap<Teller, usize, FixedState>,
     listeners: &mut [Listener],
     wides: &[[Wide; 2]],
-    shares: &[Shares],
+    shares: &[[Ratios; 2]],
 ) {
     let mut chosen: Vec<[Option<Choice>; 2]> = Vec::with_capacity(listeners.len());
     while chosen.len() < listeners.len() {
@@ -443,7 +412,7 @@ fn hear(
     }
     let mut fine: Vec<[Pairs<CLASSES, CLASSES>; 2]> = vec![Default::default(); listeners.len()];
     let all = 0..listeners.len();
-    walk(traces, places, (listeners, &all), |at, given, own, last| {
+    walk(traces, places, (listeners, &all), |at, own, last| {
         for side in 0..2 {
             let heard = match chosen[at][side] {
                 None => None,
@@ -453,7 +422,7 @@ fn hear(
                 }
             };
             if let Some(heard) = heard {
-                fine[at][side].add(heard, own[side], shares[at].of(side, given));
+                fine[at][side].add(heard, own[side], &shares[at][side]);
             }
         }
     });
@@ -479,38 +448,33 @@ fn choose(
     places: &HashMap<Teller, usize, FixedState>,
     (listeners, some): (&[Listener], Range<usize>),
     wides: &[[Wide; 2]],
-    shares: &[Shares],
+    shares: &[[Ratios; 2]],
 ) -> Vec<[Option<Choice>; 2]> {
     let mut pairs: Vec<Heard> = vec![vec![None; listeners.len()]; some.len()];
     let mut starts: Vec<Wides> = vec![Wides::default(); some.len()];
-    walk(
-        traces,
-        places,
-        (listeners, &some),
-        |at, given, own, last| {
-            let (starts, pairs) = (&mut starts[at - some.start], &mut pairs[at - some.start]);
-            for side in 0..2 {
-                let chances = shares[at].of(side, given);
-                let column = &wides[at][side];
-                let mut wide = [0.0; WIDES];
-                for (class, chance) in column.iter().zip(chances) {
-                    wide[*class] += chance;
-                }
-                let column = column[own[side]];
-                if side == 1 {
-                    starts.add(wides[at][0][own[0]], column, &wide);
-                }
-                for (voice, (said, pairs)) in last.iter().zip(&mut *pairs).enumerate() {
-                    if let Some(said) = said {
-                        let pairs = &mut pairs.get_or_insert_default()[side];
-                        for (of, pairs) in pairs.iter_mut().enumerate() {
-                            pairs.add(wides[voice][of][said[of]], column, &wide);
-                        }
+    walk(traces, places, (listeners, &some), |at, own, last| {
+        let (starts, pairs) = (&mut starts[at - some.start], &mut pairs[at - some.start]);
+        for side in 0..2 {
+            let chances = shares[at][side];
+            let column = &wides[at][side];
+            let mut wide = [0.0; WIDES];
+            for (class, chance) in column.iter().zip(chances) {
+                wide[*class] += chance;
+            }
+            let column = column[own[side]];
+            if side == 1 {
+                starts.add(wides[at][0][own[0]], column, &wide);
+            }
+            for (voice, (said, pairs)) in last.iter().zip(&mut *pairs).enumerate() {
+                if let Some(said) = said {
+                    let pairs = &mut pairs.get_or_insert_default()[side];
+                    for (of, pairs) in pairs.iter_mut().enumerate() {
+                        pairs.add(wides[voice][of][said[of]], column, &wide);
                     }
                 }
             }
-        },
-    );
+        }
+    });
     let choose = |(starts, pairs): (&Wides, &Heard)| {
         let spans: u32 = starts.counts.iter().flatten().sum();
         std::array::from_fn(|side| {
@@ -614,7 +578,7 @@ mod tests {
         let mut rng = Rng::seed_from_u64(1);
         let mut trace = || {
             let ends = draw(&mut rng).into_iter().enumerate();
-            let told = ends.map(|(at, end)| ((at as u32, 9, true), 0, [0, (end * 1e6) as i64]));
+            let told = ends.map(|(at, end)| ((at as u32, 9, true), [0, (end * 1e6) as i64]));
             told.collect::<Told>()
         };
         let traces: Vec<Told> = (0..4_000).map(|_| trace()).collect();
@@ -670,29 +634,5 @@ mod tests {
     #[test]
     fn those_that_have_nothing_to_do_with_each_other_hear_nothing() {
         check(|rng| rng.random(), None);
-    }
-
-    #[test]
-    fn what_bins_know_of_a_call_no_confidant_says_again() {
-        // How much longer the call takes, in seven classes, says when its callee starts; nothing else does.
-        let heard = |knows: bool| {
-            let mut rng = Rng::seed_from_u64(2);
-            let mut trace = || {
-                let class = rng.random_range(0..7_u8);
-                let mut near =
-                    |level: u8| i64::from(level) * 1_000_000 + rng.random_range(0..90_000);
-                let (longer, start) = (near(class), near(class));
-                let given = if knows { callee::CALLED + 1 + class } else { 0 };
-                vec![
-                    ((0, 9, true), 0, [0, longer]),
-                    ((1, 0, true), given, [start, 0]),
-                ]
-            };
-            let traces: Vec<Told> = (0..6_000).map(|_| trace()).collect();
-            let listeners = fit(&traces);
-            let callee = listeners.get(&(1, 0, true));
-            callee.is_some_and(|callee| callee.confidants[0].is_some())
-        };
-        assert_eq!([false, true].map(heard), [true, false]);
     }
 }

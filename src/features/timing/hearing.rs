@@ -2,8 +2,7 @@
 //! an earlier time tells (see [`super::confidant`]).
 
 use super::confidant::{Classes, Confidant, Listener, Ratios, score_of_class};
-use super::spot::Given;
-use super::step::Phase;
+use super::step::{Phase, PhaseClass};
 use super::table::Table;
 use super::tick::Grid;
 use super::{BINS, Clock, Coder, END_MODES, EndMode, START_MODES, StartMode};
@@ -56,8 +55,6 @@ pub struct Hearing<'a> {
     ratios: [Option<&'a Ratios>; 2],
     /// How far its service is into the period of its waits, if that is known.
     phase: Option<Phase>,
-    /// What counts are apart for.
-    given: Given,
     /// Where its start can lie in each mode but the one in step, if its clock has coarse ticks.
     grids: Option<[Option<Grid>; START_MODES]>,
     /// Whether its caller's end hangs on how long it takes.
@@ -78,7 +75,6 @@ impl<'a> Hearing<'a> {
     ) -> Self {
         let place = &skeleton.places()[at];
         let phase = clock.phase(coder.service(tokens[at]), place.parent);
-        let given = coder.given(clock, (place, tokens, at));
         let tick = coder.tick(tokens[at]);
         let listener = coder.listener(place, tokens, at);
         let mut scores = [0.0; 2];
@@ -101,9 +97,8 @@ impl<'a> Hearing<'a> {
             skeleton,
             tokens,
             at,
-            modes: coder.mode_shares(skeleton, tokens, (at, given)),
+            modes: coder.mode_shares(skeleton, tokens, (at, Phase::class(phase))),
             phase,
-            given,
             called: tick.is_some() && clock.latest(place).is_some(),
             grids: tick.and_then(|tick| clock.grids(place, tick)),
             ratios,
@@ -233,7 +228,7 @@ impl<'a> Hearing<'a> {
             .end(self.skeleton, self.tokens, self.spot(), mode)
     }
 
-    fn spot(&self) -> (usize, Given) {
-        (self.at, self.given)
+    fn spot(&self) -> (usize, PhaseClass) {
+        (self.at, Phase::class(self.phase))
     }
 }

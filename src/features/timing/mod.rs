@@ -7,7 +7,6 @@
 
 mod aspect;
 mod bins;
-mod callee;
 mod clock;
 mod coder;
 mod confidant;
@@ -32,7 +31,7 @@ pub use table::FARTHEST;
 use super::{Skeleton, Token};
 use crate::model::TimeCode;
 use crate::trace::Trace;
-use spot::Given;
+use step::PhaseClass;
 use table::score;
 
 /// Bins of a distance. The first and the last are escapes, for distances that the training values
@@ -53,8 +52,8 @@ pub(super) fn codes(
     let hung = coder.hung(trace, skeleton, tokens)?;
     let mut starts = Vec::with_capacity(hung.len());
     let mut ends = Vec::with_capacity(hung.len());
-    for (at, survey::HungSpan { start, end, given }) in hung.into_iter().enumerate() {
-        let spot = (at, given);
+    for (at, survey::HungSpan { start, end, phase }) in hung.into_iter().enumerate() {
+        let spot = (at, phase);
         let (bin, within) = coder.start(skeleton, tokens, spot, start.0).code(start.1);
         let mode = start.0 as u8;
         starts.push(TimeCode { mode, bin, within });
@@ -75,22 +74,22 @@ fn scores(
     coder: &Coder,
     skeleton: &Skeleton,
     tokens: &[Token],
-    (at, given): (usize, Given),
+    (at, phase): (usize, PhaseClass),
     (start, end): (TimeCode, TimeCode),
 ) -> [f32; 2] {
     let place = &skeleton.places()[at];
-    let (start_shares, end_shares) = coder.mode_shares(skeleton, tokens, (at, given));
+    let (start_shares, end_shares) = coder.mode_shares(skeleton, tokens, (at, phase));
     let start_score = match place.parent {
         Some(_) => {
             let mode = StartMode::from_number(start.mode);
-            let table = coder.start(skeleton, tokens, (at, given), mode);
+            let table = coder.start(skeleton, tokens, (at, phase), mode);
             let level = table.level(start.bin, start.within);
             score(mode.level(&start_shares, level))
         }
         None => 0.0,
     };
     let mode = EndMode::from_number(end.mode);
-    let table = coder.end(skeleton, tokens, (at, given), mode);
+    let table = coder.end(skeleton, tokens, (at, phase), mode);
     let level = table.level(end.bin, end.within);
     [start_score, score(mode.level(&end_shares, level))]
 }
@@ -109,7 +108,7 @@ impl Clock {
         let place = &skeleton.places()[at];
         let (start, end) = codes;
         let service = coder.service(tokens[at]);
-        let spot = (at, coder.given(self, (place, tokens, at)));
+        let spot = (at, Phase::class(self.phase(service, place.parent)));
         let from = StartMode::from_number(start.mode);
         let table = coder.start(skeleton, tokens, spot, from);
         let start = (from, table.distance(start.bin, start.within));

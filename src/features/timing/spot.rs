@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use foldhash::fast::FixedState;
 
-use super::callee::{self, CALLED};
-use super::step::WAITED;
+use super::step::{PhaseClass, WAITED};
 use crate::features::{Place, Token};
 
 /// Sibling indices that are told apart: first, second, later.
@@ -26,13 +25,9 @@ const SPOT_SPANS: u32 = 30;
 /// How many spans the shares of a wider spot count for in those of a narrower one.
 const WIDER: f32 = 2.0;
 
-/// What is known before a span's times that counts are apart for: how far its service is into the period of its long
-/// waits (see [`super::step`]), or how much longer its call takes (see [`super::callee`]); 0 where it is neither.
-pub(super) type Given = u8;
-
 /// Whose modes: (token, parent token, first child's token, sibling index, whether a sibling
-/// follows, what is given).
-pub(super) type Spot = (u32, u32, u32, u32, bool, Given);
+/// follows, how far its service is into the period of its long waits).
+pub(super) type Spot = (u32, u32, u32, u32, bool, PhaseClass);
 
 /// Spots that stand in for one, and itself.
 const LEVELS: usize = 5;
@@ -54,19 +49,15 @@ static EVEN: ModeShares = {
 };
 
 /// A spot and the wider ones that stand in for it, the narrowest first.
-pub(super) fn wider((token, parent, child, index, followed, given): Spot) -> [Spot; LEVELS] {
+pub(super) fn wider((token, parent, child, index, followed, phase): Spot) -> [Spot; LEVELS] {
     let leaf = if child == NONE { NONE } else { ANY };
-    let any = match given {
-        0 => 0,
-        _ if callee::class(given).is_some() => CALLED,
-        _ => WAITED,
-    };
+    let waited = if phase == 0 { 0 } else { WAITED };
     [
-        (token, parent, child, index, followed, given),
-        (token, parent, child, index, followed, any),
-        (token, parent, leaf, index, followed, any),
-        (token, ANY, leaf, index, followed, any),
-        (ANY, ANY, leaf, index, followed, any),
+        (token, parent, child, index, followed, phase),
+        (token, parent, child, index, followed, waited),
+        (token, parent, leaf, index, followed, waited),
+        (token, ANY, leaf, index, followed, waited),
+        (ANY, ANY, leaf, index, followed, waited),
     ]
 }
 
@@ -129,14 +120,14 @@ pub(super) fn not_failed(token: u32) -> Option<u32> {
     (token < NONE && token & FAILED != 0).then_some(token & !FAILED)
 }
 
-pub(super) fn of(place: &Place, tokens: &[Token], at: usize, given: Given) -> Spot {
+pub(super) fn of(place: &Place, tokens: &[Token], at: usize, phase: PhaseClass) -> Spot {
     (
         own_token(place, tokens, at),
         parent_token(place, tokens),
         child_token(place, tokens, at),
         place.index.min(INDICES),
         place.next.is_some(),
-        given,
+        phase,
     )
 }
 

@@ -12,8 +12,6 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::spot::Given;
-
 /// Periods that are tried, in nanoseconds.
 const PERIODS: [i64; 7] = [
     10_000_000,
@@ -200,19 +198,22 @@ pub struct Phase {
     pub itself: bool,
 }
 
+/// Classes of phases: 0 where nothing is known.
+pub(super) type PhaseClass = u8;
+
 /// The first class of those that another service's wait says.
-pub(super) const TOLD: Given = CUTS.len() as Given + 2;
+pub(super) const TOLD: PhaseClass = CUTS.len() as PhaseClass + 2;
 
 /// The class of any phase that is known.
-pub(super) const WAITED: Given = Given::MAX;
+pub(super) const WAITED: PhaseClass = PhaseClass::MAX;
 
 impl Phase {
     /// The class of a phase, if it is known.
-    pub(super) fn class(phase: Option<Self>) -> Given {
+    pub(super) fn class(phase: Option<Self>) -> PhaseClass {
         let Some(Self { into, itself }) = phase else {
             return 0;
         };
-        let at = CUTS.partition_point(|&cut| cut <= into) as Given;
+        let at = CUTS.partition_point(|&cut| cut <= into) as PhaseClass;
         if itself { 1 + at } else { TOLD + at }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::clock::{Clock, Hung};
 use super::habit::{Anchor, Habit, References};
-use super::spot::Given;
+use super::step::{Phase, PhaseClass};
 use super::table::FARTHEST;
 use super::{EndMode, StartMode};
 use crate::features::Skeleton;
@@ -78,21 +78,20 @@ pub(super) fn references(
 pub(super) struct HungSpan {
     pub(super) start: Hung<StartMode>,
     pub(super) end: Hung<EndMode>,
-    /// What was known before its times that counts are apart for.
-    pub(super) given: Given,
+    /// How far its service was into the period of its waits.
+    pub(super) phase: PhaseClass,
 }
 
 /// How start and end of every span hang, given the habits of its (operation, parent operation), its
-/// service, whether it is a call to what a coarse clock times, and what is given before its times. The clock has begun.
+/// service, and whether it is a call to what a coarse clock times. The clock has begun.
 pub(super) fn hung(
     trace: &Trace,
     skeleton: &Skeleton,
     habit: impl Fn(usize) -> Habit,
-    (service, tick, calls, given): (
+    (service, tick, calls): (
         impl Fn(usize) -> Option<u16>,
         impl Fn(usize) -> Option<u64>,
         impl Fn(usize) -> bool,
-        impl Fn(&Clock, usize) -> Given,
     ),
     clock: &mut Clock,
 ) -> Result<Vec<HungSpan>, Unencodable> {
@@ -132,12 +131,12 @@ pub(super) fn hung(
                 start = (StartMode::BeforeCallersEnd, told);
             }
         }
-        let given = given(clock, at);
+        let phase = Phase::class(clock.phase(service, place.parent));
         // The only child stands right behind.
         let callee = calls(at).then(|| &references[at + 1]);
         let end = end(&references[at], callee, habit(at));
         clock.push(skeleton, (at, service), span.start, end);
-        told.push(HungSpan { start, end, given });
+        told.push(HungSpan { start, end, phase });
     }
     clock.finish(skeleton);
     for (at, HungSpan { end, .. }) in told.iter_mut().enumerate() {

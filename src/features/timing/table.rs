@@ -201,8 +201,7 @@ impl Table {
         for (bin, weight) in weights.iter_mut().enumerate().take(ABOVE.into()).skip(1) {
             let (low, high) = (self.edges[bin - 1] - 1, self.edges[bin] - 1);
             if high > low {
-                let end = high.min(grid.most.saturating_add(1)).max(low);
-                let places = (grid.next(end) - grid.next(low)) as f64;
+                let places = (grid.next(high) - grid.next(low)) as f64;
                 let share = places / (high - low) as f64;
                 *weight *= share.max(NOTHING) as f32;
             }
@@ -221,7 +220,7 @@ impl Table {
         let before = after.checked_sub(grid.tick);
         let both = before.into_iter().chain([after]);
         let nearest = both.min_by_key(|place| {
-            let outside = !(low..high).contains(place) || *place > grid.most;
+            let outside = !(low..high).contains(place);
             (outside, place.abs_diff(distance))
         });
         nearest.map_or((bin, within), |distance| self.code(distance))
@@ -607,16 +606,6 @@ mod tests {
         for place in [1_700_000, 2_700_000] {
             assert!((places[&place] - 0.495).abs() < 0.03, "{places:?}");
         }
-        // Of what may be no further than 2 ms only the first is left.
-        let mut weights = table.shares();
-        table.leave(grid.up_to(2_000_000), &mut weights);
-        let all: f32 = weights[1..BINS - 1].iter().sum();
-        let (bin, _) = table.code(1_700_000);
-        let near = &weights[usize::from(bin) - 1..usize::from(bin) + 2];
-        assert!(near.iter().sum::<f32>() > 0.99 * all, "{weights:?}");
-        let (bin, within) = table.code(2_000_500);
-        let (at, place) = table.on_grid(grid.up_to(2_000_000), bin, within);
-        assert_eq!(table.distance(at, place), 1_700_000);
         // A finer grid than the bins leaves weights as they are.
         let mut same = table.shares();
         table.leave(Grid::through(10, 3), &mut same);

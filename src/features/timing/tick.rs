@@ -18,8 +18,6 @@ pub(super) struct Grid {
     pub(super) tick: u64,
     /// The least of the distances.
     first: u64,
-    /// There are none beyond this.
-    pub(super) most: u64,
 }
 
 impl Grid {
@@ -29,13 +27,7 @@ impl Grid {
         Self {
             tick,
             first: distance.rem_euclid(tick as i64) as u64,
-            most: u64::MAX,
         }
-    }
-
-    /// Those of them that are not above a distance.
-    pub(super) fn up_to(self, most: u64) -> Self {
-        Self { most, ..self }
     }
 
     /// The least distance that is not below this one.
