@@ -190,7 +190,7 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// Shapes of held-out traces that are rare, and those of them whose labels are all above the floor: the fewer, the
+    /// Shapes of held-out traces that are rare, and those of them that have no label below the floor: the fewer, the
     /// more of `rare_recall` is chance.
     pub fn rare_shapes(&self) -> [usize; 2] {
         self.rare.len()

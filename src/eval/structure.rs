@@ -117,7 +117,7 @@ pub(super) fn triples(observed: &[Trace], synthetic: &[Trace]) -> f64 {
 #[derive(Debug)]
 pub(super) struct Rare {
     all: BTreeSet<u64>,
-    /// Those whose labels all stand in enough training traces: others must not be drawn.
+    /// Those that have no label below the floor: others must not be drawn.
     allowed: BTreeSet<u64>,
 }
 
