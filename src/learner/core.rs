@@ -258,6 +258,18 @@ impl Learner {
         }
     }
 
+    /// Traces that are kept to learn from.
+    pub fn traces_kept(&self) -> usize {
+        self.replay.len()
+    }
+
+    /// Has so many timing networks learn side by side. To be called before the first step.
+    pub fn teach_abreast(&mut self, networks: usize) {
+        if let Some(settings) = &mut self.settings.vae {
+            settings.timing_networks = networks.max(1);
+        }
+    }
+
     /// Takes one optimiser step, if there is enough to learn from that was not learnt from often
     /// enough yet; whether it did.
     pub fn step(&mut self) -> Result<bool, Broken> {

@@ -106,14 +106,74 @@ fn profile(net: &Net, hidden: &Tensor, told: &Structures) -> Result<Tensor, VaeE
     Ok(none.index_add(&rows, &nats, 0)?)
 }
 
-/// -log p of the modes and bins of each row's start and end, given z_G, the whole structure and
-/// the times before. Shapes: codes [sequences, code_size] -> [rows].
+/// What timing networks add to the shares of each row's modes and bins.
+pub(super) struct TimingLogits {
+    /// [rows, start_modes].
+    start_mode: Tensor,
+    /// [rows, bins].
+    start_bin: Tensor,
+    /// [rows, end_modes].
+    end_mode: Tensor,
+    /// [rows, bins].
+    end_bin: Tensor,
+}
+
+impl TimingLogits {
+    /// The means of what several networks say; none of no network.
+    pub(super) fn mean(all: Vec<Self>) -> Result<Option<Self>, VaeError> {
+        let networks = all.len() as f64;
+        let mut all = all.into_iter();
+        let Some(first) = all.next() else {
+            return Ok(None);
+        };
+        let sum = all.try_fold(first, |sum, next| -> Result<Self, VaeError> {
+            Ok(Self {
+                start_mode: (sum.start_mode + next.start_mode)?,
+                start_bin: (sum.start_bin + next.start_bin)?,
+                end_mode: (sum.end_mode + next.end_mode)?,
+                end_bin: (sum.end_bin + next.end_bin)?,
+            })
+        })?;
+        Ok(Some(Self {
+            start_mode: (sum.start_mode / networks)?,
+            start_bin: (sum.start_bin / networks)?,
+            end_mode: (sum.end_mode / networks)?,
+            end_bin: (sum.end_bin / networks)?,
+        }))
+    }
+
+    /// -log p of the modes and bins of each row's start and end. Shapes: -> [rows].
+    pub(super) fn nats(&self, settings: &VaeSettings, told: &Times) -> Result<Tensor, VaeError> {
+        let device = &Device::Cpu;
+        let rows = told.start_mode.len();
+        let wide =
+            |numbers: &[f32], width: usize| Tensor::new(numbers, device)?.reshape((rows, width));
+        let shares = wide(&told.start_mode_shares, settings.start_modes)?;
+        let logits = (&self.start_mode + shares)?;
+        let logits = (logits + impossible(&told.start_fits, settings.start_modes)?)?;
+        let mode = nll(&logits, told.start_mode.clone())?;
+        let logits = (&self.start_bin + wide(&told.start_shares, settings.bins)?)?;
+        let bin = nll(&logits, told.start_bin.clone())?;
+        let starts = Tensor::new(told.starts.as_slice(), device)?;
+        let start = ((mode + bin)? * starts)?;
+
+        let logits = (&self.end_mode + wide(&told.end_mode_shares, settings.end_modes)?)?;
+        let logits = (logits + impossible(&told.end_fits, settings.end_modes)?)?;
+        let mode = nll(&logits, told.end_mode.clone())?;
+        let logits = (&self.end_bin + wide(&told.end_shares, settings.bins)?)?;
+        let bin = nll(&logits, told.end_bin.clone())?;
+        Ok(((start + mode)? + bin)?)
+    }
+}
+
+/// What one timing network says of the modes and bins of each row's start and end, given z_G, the
+/// whole structure and the times before. Shapes: codes [sequences, code_size].
 pub(super) fn timing(
     net: &Net,
     settings: &VaeSettings,
     codes: &Tensor,
     told: &Times,
-) -> Result<Tensor, VaeError> {
+) -> Result<TimingLogits, VaeError> {
     let device = &Device::Cpu;
     let rows = told.start_mode.len();
     let packed = told.steps.as_ref().ok_or(VaeError::Empty)?;
@@ -138,38 +198,31 @@ pub(super) fn timing(
 
     let hidden = net.linear(&x, "timing.start_hidden", "timing.start_hidden_bias")?;
     let hidden = (&hidden + (&hidden * net.rows("timing.start_gain", &own)?)?)?;
-    let logits = net.linear(
+    let start_mode = net.linear(
         &hidden.relu()?,
         "timing.start_mode_out",
         "timing.start_mode_out_bias",
     )?;
-    let logits = (logits + wide(&told.start_mode_shares, settings.start_modes)?)?;
-    let logits = (logits + impossible(&told.start_fits, settings.start_modes)?)?;
-    let mode = nll(&logits, told.start_mode.clone())?;
     let hidden = (hidden + net.rows("timing.start_mode", &told.start_mode)?)?.relu()?;
-    let logits = net.linear(&hidden, "timing.start_bin_out", "timing.start_bin_out_bias")?;
-    let logits = (logits + wide(&told.start_shares, settings.bins)?)?;
-    let bin = nll(&logits, told.start_bin.clone())?;
-    let starts = Tensor::new(told.starts.as_slice(), device)?;
-    let start = ((mode + bin)? * starts)?;
+    let start_bin = net.linear(&hidden, "timing.start_bin_out", "timing.start_bin_out_bias")?;
 
     let hidden = net.linear(&x, "timing.end_hidden", "timing.end_hidden_bias")?;
     let hidden = (&hidden + (&hidden * net.rows("timing.end_gain", &own)?)?)?;
     let hidden = (hidden + net.rows("timing.end_start_mode", &told.start_mode)?)?;
     let hidden = (hidden + net.rows("timing.end_start_bin", &told.start_bin)?)?;
-    let logits = net.linear(
+    let end_mode = net.linear(
         &hidden.relu()?,
         "timing.end_mode_out",
         "timing.end_mode_out_bias",
     )?;
-    let logits = (logits + wide(&told.end_mode_shares, settings.end_modes)?)?;
-    let logits = (logits + impossible(&told.end_fits, settings.end_modes)?)?;
-    let mode = nll(&logits, told.end_mode.clone())?;
     let hidden = (hidden + net.rows("timing.end_mode", &told.end_mode)?)?.relu()?;
-    let logits = net.linear(&hidden, "timing.end_bin_out", "timing.end_bin_out_bias")?;
-    let logits = (logits + wide(&told.end_shares, settings.bins)?)?;
-    let bin = nll(&logits, told.end_bin.clone())?;
-    Ok(((start + mode)? + bin)?)
+    let end_bin = net.linear(&hidden, "timing.end_bin_out", "timing.end_bin_out_bias")?;
+    Ok(TimingLogits {
+        start_mode,
+        start_bin,
+        end_mode,
+        end_bin,
+    })
 }
 
 /// What a whole structure says to the times of each of its spans: its tokens, as a mean and as a

@@ -31,15 +31,18 @@ mod tests;
 mod tree;
 mod weights;
 
+use std::iter;
+
 use candle_core::{Device, Tensor};
 
 use crate::model::{Example, Nats};
 use batch::{Structures, Times};
 use codebook::Codebook;
+use decoder::TimingLogits;
 use net::Net;
 use params::{Param, take};
 use posterior::{Seen, heard, merge, places, straight_through};
-use specs::{CODE_ROWS, specs};
+use specs::{CODE_ROWS, Part, Spec, specs};
 
 pub use lesson::{Lesson, Terms};
 pub use params::Tensors;
@@ -100,6 +103,16 @@ impl From<candle_core::Error> for StepError {
     }
 }
 
+/// What each timing network has.
+fn of_timing(specs: &[Spec]) -> impl Iterator<Item = &Spec> {
+    specs.iter().filter(|spec| spec.part == Part::Timing)
+}
+
+/// What the tensors' names of a timing network begin with, in a checkpoint: so many are before it.
+fn beside_name(before: usize) -> String {
+    format!("beside{before}.")
+}
+
 /// Keeps the matrix products of the calling thread on this thread, as long as it lives: to be
 /// called once, first thing, by the thread that owns a [`Vae`]. None if the thread belongs to a
 /// pool of rayon's already.
@@ -124,6 +137,8 @@ pub struct Vae {
     tokens: usize,
     profiles: ProfileRows,
     params: Vec<Param>,
+    /// The timing networks beside the one in `params`.
+    beside: Vec<Vec<Param>>,
     codebook: Codebook,
     steps: u32,
     /// Spans of a trace, a decayed average over the steps so far; 0 before the first.
@@ -146,11 +161,15 @@ impl Vae {
         }
         let profiles = ProfileRows::default();
         let specs = specs(&settings, tokens, profiles.count());
+        let params = specs.iter().map(|spec| Param::new(spec.clone(), rng));
+        let params = params.collect();
+        let beside = (1..settings.timing_networks).map(|_| {
+            let specs = of_timing(&specs);
+            specs.map(|spec| Param::new(spec.clone(), rng)).collect()
+        });
         Ok(Self {
-            params: specs
-                .into_iter()
-                .map(|spec| Param::new(spec, rng))
-                .collect(),
+            params,
+            beside: beside.collect(),
             codebook: Codebook::new(&settings),
             steps: 0,
             spans: 0.0,
@@ -214,6 +233,11 @@ impl Vae {
         for (param, spec) in self.params.iter_mut().zip(&specs) {
             param.grow(spec, rng);
         }
+        for params in &mut self.beside {
+            for (param, spec) in params.iter_mut().zip(of_timing(&specs)) {
+                param.grow(spec, rng);
+            }
+        }
     }
 
     /// One optimiser step: structures of examples and lessons, equal ones merged, and times of the
@@ -259,10 +283,19 @@ impl Vae {
 
         let times = Times::new(lessons, settings);
         let codes = codes.narrow(0, groups.len(), timed.len())?;
-        let times = decoder::timing(&net, settings, &codes, &times)?.sum_all()?;
+        let spans = self.spans_with(&examples);
+        let mut beside = Vec::new();
+        for params in &self.beside {
+            let net = Net::trained(params)?;
+            let told = decoder::timing(&net, settings, &codes.detach(), &times)?;
+            let scale = f64::from(settings.beta_node / spans) / timed.len() as f64;
+            let store = (told.nats(settings, &times)?.sum_all()? * scale)?.backward()?;
+            beside.push(adam::gradients(&net, params, &store, settings)?);
+        }
+        let told = decoder::timing(&net, settings, &codes, &times)?;
+        let times = told.nats(settings, &times)?.sum_all()?;
         let times = (times / timed.len() as f64)?;
 
-        let spans = self.spans_with(&examples);
         let (lambda, beta) = (
             f64::from(settings.lambda_edge),
             f64::from(settings.beta_node),
@@ -290,7 +323,13 @@ impl Vae {
         let Some(gradients) = gradients.filter(|_| sound) else {
             return Err(StepError::NotFinite);
         };
+        let Some(beside) = beside.into_iter().collect::<Option<Vec<_>>>() else {
+            return Err(StepError::NotFinite);
+        };
         adam::descend(&mut self.params, &gradients, settings, self.steps);
+        for (params, gradients) in self.beside.iter_mut().zip(beside) {
+            adam::descend(params, &gradients, settings, self.steps);
+        }
         let settled = settings.horizon > 0 && self.steps >= settings.horizon / SETTLED;
         seen.teach(&mut codebook, &coded, (self.steps, settled));
         self.codebook = codebook;
@@ -313,6 +352,8 @@ impl Vae {
     pub fn nats(&self, lessons: &[&Lesson]) -> Result<Vec<Nats>, VaeError> {
         let mut all = Vec::with_capacity(lessons.len());
         let net = Net::averaged(&self.params)?;
+        let beside: Result<Vec<Net>, VaeError> = self.beside.iter().map(Net::averaged).collect();
+        let beside = beside?;
         for lessons in lessons.chunks(SCORED) {
             self.check(lessons)?;
             let settings = &self.settings;
@@ -344,8 +385,12 @@ impl Vae {
             let chosen = places(&self.codebook, settings, &coded, &every)?;
             let chosen = heard(&net, settings, chosen, &coded, &every)?;
             let times = Times::new(lessons, settings);
-            let told = decoder::timing(&net, settings, &chosen, &times)?;
-            let told = told.to_vec1::<f32>()?;
+            let networks = iter::once(&net).chain(&beside);
+            let told: Result<Vec<TimingLogits>, VaeError> = networks
+                .map(|net| decoder::timing(net, settings, &chosen, &times))
+                .collect();
+            let told = TimingLogits::mean(told?)?.ok_or(VaeError::Empty)?;
+            let told = told.nats(settings, &times)?.to_vec1::<f32>()?;
             for (&of, told) in times.sequence.iter().zip(told) {
                 nats[of as usize].timing += f64::from(told);
             }
@@ -401,7 +446,12 @@ impl Vae {
     pub fn dump(&self) -> Tensors {
         let mut tensors = Tensors::new();
         for param in &self.params {
-            param.save(&mut tensors);
+            param.save("", &mut tensors);
+        }
+        for (params, before) in self.beside.iter().zip(1..) {
+            for param in params {
+                param.save(&beside_name(before), &mut tensors);
+            }
         }
         self.codebook.save(&mut tensors);
         let halves = [self.steps >> 16, self.steps & 0xffff].map(|half| half as f32);
@@ -428,14 +478,24 @@ impl Vae {
         let owners: Vec<u32> = owners.map(|token| token as u32).collect();
         let profiles = ProfileRows::of_owners(owners)
             .ok_or_else(|| VaeError::Damaged("a token has one profile to choose from".into()))?;
-        let specs = specs(&settings, tokens, profiles.count()).into_iter();
+        let specs = specs(&settings, tokens, profiles.count());
         let params: Result<_, _> = specs
-            .map(|spec| Param::restore(spec, &mut tensors))
+            .iter()
+            .map(|spec| Param::restore(spec.clone(), "", &mut tensors))
+            .collect();
+        let beside: Result<_, _> = (1..settings.timing_networks)
+            .map(|before| {
+                let name = beside_name(before);
+                of_timing(&specs)
+                    .map(|spec| Param::restore(spec.clone(), &name, &mut tensors))
+                    .collect()
+            })
             .collect();
         let halves = take(&mut tensors, "schedule.steps", &[2])?;
         let spans = take(&mut tensors, SPANS, &[1])?[0];
         Ok(Self {
             params: params?,
+            beside: beside?,
             codebook: Codebook::restore(&settings, &mut tensors)?,
             steps: (halves[0] as u32) << 16 | halves[1] as u32,
             spans,
@@ -447,12 +507,14 @@ impl Vae {
 
     /// What serving needs: averaged weights without the encoder, the codes and their prior.
     pub fn weights(&self) -> Weights {
-        let served = |param: &&Param| param.spec.part != specs::Part::Encoder;
+        let served = |param: &&Param| param.spec.part != Part::Encoder;
         let tensor = |param: &Param| {
             let Param { spec, average, .. } = param;
             (spec.name.to_owned(), (spec.shape.clone(), average.clone()))
         };
         let tensors: Tensors = self.params.iter().filter(served).map(tensor).collect();
+        let beside = self.beside.iter();
+        let beside = beside.map(|params| params.iter().map(tensor).collect());
         let codes = match self.settings.codes {
             0 => vec![0.0; self.settings.code_size],
             _ => self.heard_codes(),
@@ -460,7 +522,7 @@ impl Vae {
         Weights::new(
             self.settings.clone(),
             (self.tokens, self.profiles.clone()),
-            tensors,
+            (tensors, beside.collect()),
             (codes, self.shares()),
         )
     }

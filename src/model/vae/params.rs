@@ -67,16 +67,21 @@ impl Param {
         }
     }
 
-    pub(super) fn save(&self, into: &mut Tensors) {
+    /// `before` comes before its name.
+    pub(super) fn save(&self, before: &str, into: &mut Tensors) {
         let parts = [&self.value, &self.first, &self.second, &self.average];
         for (state, numbers) in STATES.iter().zip(parts) {
-            let name = format!("{}{state}", self.spec.name);
+            let name = format!("{before}{}{state}", self.spec.name);
             into.insert(name, (self.spec.shape.clone(), numbers.clone()));
         }
     }
 
-    pub(super) fn restore(spec: Spec, from: &mut Tensors) -> Result<Self, VaeError> {
-        let mut take = |state: &str| take(from, &format!("{}{state}", spec.name), &spec.shape);
+    /// See [`Param::save`].
+    pub(super) fn restore(spec: Spec, before: &str, from: &mut Tensors) -> Result<Self, VaeError> {
+        let mut take = |state: &str| {
+            let name = format!("{before}{}{state}", spec.name);
+            take(from, &name, &spec.shape)
+        };
         let [value, first, second, average] = STATES.map(&mut take);
         Ok(Self {
             value: value?,

@@ -17,6 +17,11 @@ pub struct VaeSettings {
     pub structure_hidden: usize,
     /// Width of the recurrent state that tells times; a multiple of 16.
     pub timing_hidden: usize,
+    /// Timing networks that learn side by side from the same traces, each from first values of its
+    /// own. Their logits are averaged: where traces are few each learns some of its own by heart, and what
+    /// they agree on is what hangs together (Lakshminarayanan et al. 2017, "Simple and scalable
+    /// predictive uncertainty estimation using deep ensembles"). At least 1.
+    pub timing_networks: usize,
     /// Width of the hidden layer before status, arity and link; a multiple of 16.
     pub choice_hidden: usize,
     /// Width of the encoder's node states.
@@ -85,6 +90,7 @@ impl Default for VaeSettings {
         Self {
             structure_hidden: 96,
             timing_hidden: 96,
+            timing_networks: 1,
             choice_hidden: 64,
             graph_hidden: 32,
             embedding: 24,
@@ -138,6 +144,7 @@ impl VaeSettings {
             self.max_spans,
             self.recall_heads,
             self.recall_width,
+            self.timing_networks,
         ];
         if sizes.contains(&0) {
             return Some("sizes must be at least 1");

@@ -204,16 +204,79 @@ fn training_saves_nats_on_traces_that_it_never_saw() {
 
 #[test]
 fn a_dumped_model_goes_on_bit_for_bit() {
-    let rng = &mut chance(5);
-    let mut vae = trained(small(), 12, rng);
-    let mut loaded = Vae::load(small(), vae.dump()).unwrap();
-    assert_eq!(loaded, vae);
-    let mut again = rng.clone();
-    for _ in 0..3 {
-        let terms = step(&mut vae, rng).unwrap();
-        assert_eq!(step(&mut loaded, &mut again).unwrap(), terms);
+    for timing_networks in [1, 3] {
+        let settings = VaeSettings {
+            timing_networks,
+            ..small()
+        };
+        let rng = &mut chance(5);
+        let mut vae = trained(settings.clone(), 12, rng);
+        let mut loaded = Vae::load(settings, vae.dump()).unwrap();
+        assert_eq!(loaded, vae);
+        let mut again = rng.clone();
+        for _ in 0..3 {
+            let terms = step(&mut vae, rng).unwrap();
+            assert_eq!(step(&mut loaded, &mut again).unwrap(), terms);
+        }
+        assert_eq!(loaded.dump(), vae.dump());
     }
-    assert_eq!(loaded.dump(), vae.dump());
+}
+
+/// A model of one of its timing networks alone.
+fn with_network(vae: &Vae, at: usize) -> Vae {
+    let mut alone = vae.clone();
+    alone.settings.timing_networks = 1;
+    let beside = std::mem::take(&mut alone.beside);
+    if let Some(params) = at.checked_sub(1).map(|at| &beside[at]) {
+        let timing = |param: &&mut Param| param.spec.part == Part::Timing;
+        for (param, other) in alone.params.iter_mut().filter(timing).zip(params) {
+            *param = other.clone();
+        }
+    }
+    alone
+}
+
+#[test]
+fn several_timing_networks_learn_apart_and_together_cost_no_more_than_their_mean() {
+    let rng = &mut chance(15);
+    let settings = VaeSettings {
+        timing_networks: 3,
+        ..small()
+    };
+    let mut vae = Vae::new(settings, TOKENS, rng).unwrap();
+    let held_out = system(60, rng);
+    let alone = |vae: &Vae| [0, 1, 2].map(|at| mean(&with_network(vae, at), &held_out));
+    let before = alone(&vae);
+    for _ in 0..200 {
+        step(&mut vae, rng).unwrap();
+    }
+    let after = alone(&vae);
+    for (before, after) in before.iter().zip(&after) {
+        assert!(after.timing < before.timing, "{before:?} to {after:?}");
+    }
+    assert!(after[0].timing != after[1].timing && after[1].timing != after[2].timing);
+    let together = mean(&vae, &held_out);
+    assert_eq!(together.structure, after[0].structure);
+    // The mean of logits, made a distribution again, can only cost less (Hoelder's inequality).
+    let of_each = after.iter().map(|nats| nats.timing).sum::<f64>() / 3.0;
+    assert!(together.timing < of_each, "{together:?} {after:?}");
+}
+
+#[test]
+fn a_network_beside_learns_what_it_would_learn_first() {
+    let rng = &mut chance(16);
+    let settings = VaeSettings {
+        codes: 0,
+        timing_networks: 2,
+        ..small()
+    };
+    let mut both = Vae::new(settings, TOKENS, rng).unwrap();
+    let mut second = with_network(&both, 1);
+    for at in 0..20 {
+        step(&mut both, &mut chance(at)).unwrap();
+        step(&mut second, &mut chance(at)).unwrap();
+    }
+    assert_eq!(with_network(&both, 1).params, second.params);
 }
 
 #[test]
@@ -380,7 +443,7 @@ fn the_decoder_sees_codes_and_its_own_earlier_output_and_nothing_else() {
     // A function that took anything of the encoder would not have these types.
     let _structure: fn(&Net, &Tensor, &Structures) -> Result<decoder::StructureNats, VaeError> =
         decoder::structure;
-    let _timing: fn(&Net, &VaeSettings, &Tensor, &Times) -> Result<Tensor, VaeError> =
+    let _timing: fn(&Net, &VaeSettings, &Tensor, &Times) -> Result<TimingLogits, VaeError> =
         decoder::timing;
     // What is served has no encoder in it.
     let vae = trained(small(), 0, &mut chance(13));

@@ -1,5 +1,8 @@
 //! What serving needs of a VAE: plain buffers, no gradients, nothing observed.
 
+use std::borrow::Cow;
+use std::iter;
+
 use super::params::Tensors;
 use super::{ProfileRows, VaeError, VaeSettings};
 
@@ -10,6 +13,8 @@ pub struct Weights {
     tokens: usize,
     profiles: ProfileRows,
     tensors: Tensors,
+    /// The timing networks beside the one in `tensors`.
+    beside: Vec<Tensors>,
     codes: Vec<f32>,
     shares: Vec<f32>,
 }
@@ -18,7 +23,7 @@ impl Weights {
     pub(super) fn new(
         settings: VaeSettings,
         (tokens, profiles): (usize, ProfileRows),
-        tensors: Tensors,
+        (tensors, beside): (Tensors, Vec<Tensors>),
         (codes, shares): (Vec<f32>, Vec<f32>),
     ) -> Self {
         Self {
@@ -26,6 +31,7 @@ impl Weights {
             tokens,
             profiles,
             tensors,
+            beside,
             codes,
             shares,
         }
@@ -52,6 +58,19 @@ impl Weights {
             Some((shape, numbers)) => Ok((shape, numbers)),
             None => Err(VaeError::Damaged(format!("there is no tensor {name}"))),
         }
+    }
+
+    /// Each timing network by itself, with all that it has in common with the others.
+    pub fn timing_networks(&self) -> impl Iterator<Item = Cow<'_, Self>> {
+        let others = self.beside.iter().map(|other| {
+            let mut alone = Self {
+                beside: Vec::new(),
+                ..self.clone()
+            };
+            alone.tensors.extend(other.clone());
+            Cow::Owned(alone)
+        });
+        iter::once(Cow::Borrowed(self)).chain(others)
     }
 
     /// The codes of z_G, one after another. Shape: [codes * code_size]; one code of zeros where

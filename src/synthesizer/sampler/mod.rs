@@ -6,6 +6,7 @@
 mod choice;
 mod latents;
 mod layer;
+mod network;
 mod structure;
 #[cfg(test)]
 mod tests;

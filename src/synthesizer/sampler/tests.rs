@@ -26,8 +26,12 @@ fn settings() -> VaeSettings {
 
 /// A model whose weights were only drawn, not trained.
 fn vae(seed: u64) -> Vae {
+    vae_of(settings(), seed)
+}
+
+fn vae_of(settings: VaeSettings, seed: u64) -> Vae {
     let rng = &mut chance::stream(seed, "weights");
-    let mut vae = Vae::new(settings(), TOKENS, rng).unwrap();
+    let mut vae = Vae::new(settings, TOKENS, rng).unwrap();
     let slots: Vec<u32> = (0..TOKENS).map(slots).collect();
     vae.grow_profiles(&slots, rng);
     vae
@@ -129,8 +133,19 @@ impl Choose for Forced<'_> {
 
 #[test]
 fn the_compiled_decoder_gives_every_choice_the_share_that_the_trained_one_gives_it() {
-    let vae = vae(5);
-    let mut sampler = sampler(&vae);
+    for timing_networks in [1, 2, 3] {
+        check_shares(&vae_of(
+            VaeSettings {
+                timing_networks,
+                ..settings()
+            },
+            5,
+        ));
+    }
+}
+
+fn check_shares(vae: &Vae) {
+    let mut sampler = sampler(vae);
     let rng = &mut chance::stream(6, "examples");
     let mut examples = [1, 2, 9, 30, 17].map(|spans| example(spans, rng));
     // Positions within bins are what `Forced` gives: what is told of earlier times must agree.
@@ -181,8 +196,16 @@ fn the_compiled_decoder_gives_every_choice_the_share_that_the_trained_one_gives_
 
 #[test]
 fn a_trace_comes_back_through_its_latents_whole() {
-    let vae = vae(5);
-    let mut sampler = sampler(&vae);
+    let two = VaeSettings {
+        timing_networks: 2,
+        ..settings()
+    };
+    check_rebuilt(&vae(5));
+    check_rebuilt(&vae_of(two, 5));
+}
+
+fn check_rebuilt(vae: &Vae) {
+    let mut sampler = sampler(vae);
     let rng = &mut chance::stream(8, "examples");
     let examples = [1, 2, 9, 30, 17, 64].map(|spans| example(spans, rng));
     let mut memory = Memory::default();
