@@ -44,6 +44,23 @@ async fn a_model_is_trained_inspected_and_generated_from() -> anyhow::Result<()>
 
     let shown = doppelspan(&["inspect", &model]).await?;
     assert!(shown.contains("shop"), "{shown}");
+    // Few traces: several learn their times.
+    assert!(shown.contains("3 for times"), "{shown}");
+    let alone = path("alone.model");
+    doppelspan(&[
+        "train",
+        "--input",
+        &input,
+        "--output",
+        &alone,
+        "--steps",
+        "1",
+        "--set",
+        "vae.timing_networks=1",
+    ])
+    .await?;
+    let shown = doppelspan(&["inspect", &alone]).await?;
+    assert!(shown.contains("one for times"), "{shown}");
 
     let outputs = ["first.jsonl", "second.jsonl", "third.jsonl"].map(path);
     for (output, seed) in outputs.iter().zip(["1", "1", "2"]) {

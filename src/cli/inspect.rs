@@ -46,12 +46,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .filter(|(name, _)| !name.starts_with("optimiser."))
         .map(|(_, (_, values))| values.len())
         .sum();
+    let timing_networks = checkpoint.vae_settings().map(|vae| vae.timing_networks);
     if arguments.json {
         let all = json!({
             "model": arguments.model,
             "written_by": checkpoint.program(),
             "bytes": bytes,
             "weights": weights,
+            "timing_networks": timing_networks,
             "grammar_contexts": checkpoint.grammar().contexts(),
             "min_traces": words.min_traces,
             "services": services,
@@ -77,6 +79,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 "{bytes} bytes, {weights} numbers in the VAE and its optimiser, {} contexts in the grammar",
                 checkpoint.grammar().contexts()
             ),
+        ),
+        (
+            "networks",
+            match timing_networks {
+                Some(1) => "one for structures, one for times".to_owned(),
+                Some(networks) => format!("one for structures, {networks} for times"),
+                None => "none".to_owned(),
+            },
         ),
         ("serves", serves.to_owned()),
         (

@@ -109,7 +109,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     learner.end_after(steps);
     let asked = |(key, _): &(String, _)| key == "vae.timing_networks";
     let (networks, few) = FEW;
-    if learner.traces_kept() < few && !arguments.set.iter().any(asked) {
+    let kept = learner.traces_kept();
+    if kept < few && !arguments.set.iter().any(asked) {
+        say(&format!(
+            "{kept} traces to learn from: {networks} timing networks learn side by side, which takes \
+             longer (--set vae.timing_networks=1 has one)"
+        ))?;
         learner.teach_abreast(networks);
     }
     // One core: more would only wait for each other, and what is summed where would vary.

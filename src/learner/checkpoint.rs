@@ -131,6 +131,11 @@ impl Checkpoint {
         &self.document.words
     }
 
+    /// Sizes and rates of its VAE, if it has one.
+    pub fn vae_settings(&self) -> Option<&VaeSettings> {
+        self.document.vae.as_ref()
+    }
+
     /// Contexts of its grammar.
     pub fn grammar(&self) -> &Grammar {
         &self.document.grammar
