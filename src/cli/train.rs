@@ -17,9 +17,10 @@ use crate::synthesizer::{tell_apart, try_out};
 /// Steps, at most, unless given.
 const STEPS: u64 = 6_000;
 
-/// Timing networks side by side where there are fewer traces than this to learn from, unless given: each
-/// learns some of so few by heart, and training is short.
-const FEW: (usize, usize) = (3, 4_000);
+/// With fewer traces to learn from, one timing network learns them by heart, and training is short.
+const FEW_TRACES: usize = 4_000;
+/// Timing networks side by side of so few, unless given.
+const TIMING_NETWORKS: usize = 3;
 
 /// Steps between two scores.
 const SCORE_EVERY: u64 = 100;
@@ -108,14 +109,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let steps = learner.steps_left().min(arguments.steps.unwrap_or(STEPS));
     learner.end_after(steps);
     let asked = |(key, _): &(String, _)| key == "vae.timing_networks";
-    let (networks, few) = FEW;
     let kept = learner.traces_kept();
-    if kept < few && !arguments.set.iter().any(asked) {
+    if kept < FEW_TRACES && !arguments.set.iter().any(asked) {
         say(&format!(
-            "{kept} traces to learn from: {networks} timing networks learn side by side, which takes \
+            "{kept} traces to learn from: {TIMING_NETWORKS} timing networks learn side by side, which takes \
              longer (--set vae.timing_networks=1 has one)"
         ))?;
-        learner.teach_abreast(networks);
+        learner.teach_abreast(TIMING_NETWORKS);
     }
     // One core: more would only wait for each other, and what is summed where would vary.
     let _core = one_core();

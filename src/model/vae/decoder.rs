@@ -119,27 +119,20 @@ pub(super) struct TimingLogits {
 }
 
 impl TimingLogits {
-    /// The means of what several networks say; none of no network.
-    pub(super) fn mean(all: Vec<Self>) -> Result<Option<Self>, VaeError> {
-        let networks = all.len() as f64;
-        let mut all = all.into_iter();
-        let Some(first) = all.next() else {
-            return Ok(None);
+    /// The means of what networks say, of one at least.
+    pub(super) fn mean(all: &[Self]) -> Result<Self, VaeError> {
+        let (first, others) = all.split_first().ok_or(VaeError::Empty)?;
+        let mean = |of: fn(&Self) -> &Tensor| -> Result<Tensor, VaeError> {
+            let add = |sum: Tensor, other: &Self| sum + of(other);
+            let sum = others.iter().try_fold(of(first).clone(), add)?;
+            Ok((sum / all.len() as f64)?)
         };
-        let sum = all.try_fold(first, |sum, next| -> Result<Self, VaeError> {
-            Ok(Self {
-                start_mode: (sum.start_mode + next.start_mode)?,
-                start_bin: (sum.start_bin + next.start_bin)?,
-                end_mode: (sum.end_mode + next.end_mode)?,
-                end_bin: (sum.end_bin + next.end_bin)?,
-            })
-        })?;
-        Ok(Some(Self {
-            start_mode: (sum.start_mode / networks)?,
-            start_bin: (sum.start_bin / networks)?,
-            end_mode: (sum.end_mode / networks)?,
-            end_bin: (sum.end_bin / networks)?,
-        }))
+        Ok(Self {
+            start_mode: mean(|said| &said.start_mode)?,
+            start_bin: mean(|said| &said.start_bin)?,
+            end_mode: mean(|said| &said.end_mode)?,
+            end_bin: mean(|said| &said.end_bin)?,
+        })
     }
 
     /// -log p of the modes and bins of each row's start and end. Shapes: -> [rows].

@@ -389,7 +389,7 @@ impl Vae {
             let told: Result<Vec<TimingLogits>, VaeError> = networks
                 .map(|net| decoder::timing(net, settings, &chosen, &times))
                 .collect();
-            let told = TimingLogits::mean(told?)?.ok_or(VaeError::Empty)?;
+            let told = TimingLogits::mean(&told?)?;
             let told = told.nats(settings, &times)?.to_vec1::<f32>()?;
             for (&of, told) in times.sequence.iter().zip(told) {
                 nats[of as usize].timing += f64::from(told);

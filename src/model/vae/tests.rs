@@ -243,7 +243,7 @@ fn several_timing_networks_learn_apart_and_together_cost_no_more_than_their_mean
         timing_networks: 3,
         ..small()
     };
-    let mut vae = Vae::new(settings, TOKENS, rng).unwrap();
+    let mut vae = trained(settings, 0, rng);
     let held_out = system(60, rng);
     let alone = |vae: &Vae| [0, 1, 2].map(|at| mean(&with_network(vae, at), &held_out));
     let before = alone(&vae);
@@ -270,7 +270,7 @@ fn a_network_beside_learns_what_it_would_learn_first() {
         timing_networks: 2,
         ..small()
     };
-    let mut both = Vae::new(settings, TOKENS, rng).unwrap();
+    let mut both = trained(settings, 0, rng);
     let mut second = with_network(&both, 1);
     for at in 0..20 {
         step(&mut both, &mut chance(at)).unwrap();

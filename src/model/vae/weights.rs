@@ -60,14 +60,18 @@ impl Weights {
         }
     }
 
-    /// Each timing network by itself, with all that it has in common with the others.
+    /// Each timing network: the first as it stands here, each other alone, with the codes.
     pub fn timing_networks(&self) -> impl Iterator<Item = Cow<'_, Self>> {
         let others = self.beside.iter().map(|other| {
-            let mut alone = Self {
+            let alone = Self {
+                settings: self.settings.clone(),
+                tokens: self.tokens,
+                profiles: self.profiles.clone(),
+                tensors: other.clone(),
                 beside: Vec::new(),
-                ..self.clone()
+                codes: self.codes.clone(),
+                shares: self.shares.clone(),
             };
-            alone.tensors.extend(other.clone());
             Cow::Owned(alone)
         });
         iter::once(Cow::Borrowed(self)).chain(others)

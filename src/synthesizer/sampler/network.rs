@@ -3,9 +3,9 @@
 use super::choice::Event;
 use super::layer::{First, Input, Layer, Rows, matrix, relu};
 use super::timing::{Drawing, Timed};
+use crate::features::Token;
 use crate::features::context::FEATURES;
 use crate::features::timing::{BINS, END_MODES, START_MODES};
-use crate::features::{Skeleton, Token};
 use crate::model::dense::{exponents, gru_step};
 use crate::model::vae::PLAN_SUM;
 use crate::model::{VaeError, Weights};
@@ -237,9 +237,9 @@ impl Network {
         let traces = drawings.iter().zip(told.chunks_exact(FEATURES)).zip(heard);
         for (((drawing, told), heard), (gates, heads)) in traces.zip(rows) {
             features.extend_from_slice(told);
-            let labels = labels(drawing.skeleton, drawing.tokens, at);
-            self.gates.begin_at(&heard.gates, &labels, gates);
-            self.heads.begin_at(&heard.heads, &labels, heads);
+            let labels = &drawing.labels;
+            self.gates.begin_at(&heard.gates, labels, gates);
+            self.heads.begin_at(&heard.heads, labels, heads);
             let scores = drawing.walk.scores();
             let own = [labels[0], labels[1]];
             self.recall(heard, own, scores, (recalling, features));
@@ -294,23 +294,4 @@ impl Network {
             _ => {}
         }
     }
-}
-
-/// Tokens of the span, its parent, its previous and its next sibling, its grandparent and its
-/// first child, each plus one; 0 for none.
-fn labels(skeleton: &Skeleton, tokens: &[Token], at: usize) -> [u32; 6] {
-    let place = &skeleton.places()[at];
-    let token = |at: Option<u32>| at.map_or(0, |at| tokens[at as usize].0 + 1);
-    let above = place
-        .parent
-        .and_then(|at| skeleton.places()[at as usize].parent);
-    let child = tokens.get(at + 1).filter(|_| place.children > 0);
-    [
-        tokens[at].0 + 1,
-        token(place.parent),
-        token(place.previous),
-        token(place.next),
-        token(above),
-        child.map_or(0, |token| token.0 + 1),
-    ]
 }

@@ -77,6 +77,7 @@ impl Timing {
                 let mut walk = Walk::new(coder, services, skeleton, tokens, memory);
                 Drawing {
                     number: *number,
+                    labels: Default::default(),
                     hearing: walk.hearing(),
                     walk,
                     skeleton,
@@ -117,6 +118,7 @@ impl Timing {
         told.clear();
         for drawing in drawings.iter_mut() {
             told.extend(drawing.walk.step(&drawing.hearing));
+            drawing.labels = labels(drawing.skeleton, drawing.tokens, at);
         }
         for (network, abreast) in self.networks.iter().zip(&mut *abreast) {
             network.advance(drawings, at, told, abreast);
@@ -232,7 +234,9 @@ pub(super) struct Drawing<'a> {
     pub(super) walk: Walk<'a>,
     /// What is counted and heard before its next span.
     hearing: Hearing<'a>,
-    pub(super) skeleton: &'a Skeleton,
+    /// Of its next span.
+    pub(super) labels: [u32; 6],
+    skeleton: &'a Skeleton,
     pub(super) tokens: &'a [Token],
     times: &'a mut Vec<(i64, i64)>,
     end: TimeCode,
@@ -272,4 +276,23 @@ fn bin(
         *weight *= share;
     }
     choose(logits, &|bin| DRAWN.contains(&bin)) as u8
+}
+
+/// Tokens of the span, its parent, its previous and its next sibling, its grandparent and its
+/// first child, each plus one; 0 for none.
+fn labels(skeleton: &Skeleton, tokens: &[Token], at: usize) -> [u32; 6] {
+    let place = &skeleton.places()[at];
+    let token = |at: Option<u32>| at.map_or(0, |at| tokens[at as usize].0 + 1);
+    let above = place
+        .parent
+        .and_then(|at| skeleton.places()[at as usize].parent);
+    let child = tokens.get(at + 1).filter(|_| place.children > 0);
+    [
+        tokens[at].0 + 1,
+        token(place.parent),
+        token(place.previous),
+        token(place.next),
+        token(above),
+        child.map_or(0, |token| token.0 + 1),
+    ]
 }
